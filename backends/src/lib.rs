@@ -1,0 +1,311 @@
+//! Volumes and trees: what a host's file systems can do for a backup.
+//!
+//! This crate knows datasets, subvolumes, logical volumes and directory trees. It knows nothing of Zeebe, of
+//! clusters, of sets or of the terminal. This page is the one to read before adding a backend.
+//!
+//! # How a backend is shaped
+//! A [`Driver`] looks at a path and says whether it can take care of it; if so it gives a [`Volume`]. A volume
+//! - **reads** by asking the system: [`Volume::list`], [`Volume::find`], [`Volume::obstacles`];
+//! - **changes nothing itself**. What changes is returned as [`Action`]s, values that are printed by a dry run and
+//!   performed by whoever runs the plan. Builders of actions are pure: the same volume and names give the same lines.
+//!
+//! A capability is an object you get or do not get: [`Volume::rollback`], [`Volume::stream`], [`Volume::hold`],
+//! [`Volume::joint`]. A backend that cannot do a thing returns `None`, which a planner sees before anything is touched.
+//!
+//! A [`VolumeId`] is all that is needed to build a volume's actions again later, from a journal, with no look at the
+//! system. It holds what the planner saw, so that the executor can ask whether it still holds.
+//!
+//! # Adding one
+//! Write its file, give [`DRIVERS`] its line, and make it pass `tests/contract.rs`.
+
+pub mod action;
+pub mod btrfs;
+pub mod cmd;
+pub mod host;
+pub mod mounts;
+pub mod name;
+pub mod tree;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use action::Action;
+pub use cmd::{Cmd, RunError, System};
+pub use name::{NameError, SnapName, StageName};
+
+/// What can go wrong while asking about a volume or changing it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A tool could not be run, or said no.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A file operation failed.
+    #[error("{what} {}", path.display())]
+    Io {
+        /// The operation, as a verb: "open", "rename".
+        what: &'static str,
+        /// What it was done to.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A tool's answer is not of the form this crate knows.
+    #[error("{cmd} answered {line:?}, expected {expected}")]
+    Answer {
+        /// The command asked.
+        cmd: String,
+        /// The line that does not fit, shortened.
+        line: String,
+        /// What was looked for.
+        expected: &'static str,
+    },
+    /// The volume is not in the state the caller relies on. Nothing was changed.
+    #[error("{0}")]
+    State(String),
+    /// A [`VolumeId`] names a backend that does not exist, or does not read as one of that backend's.
+    #[error("volume id of backend {backend:?} does not read: {why}")]
+    Id {
+        /// The backend named.
+        backend: String,
+        /// Why it does not read.
+        why: String,
+    },
+}
+
+/// The result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// For `map_err`: an [`Error::Io`] of `what` on `path`.
+    pub fn io<E: Into<io::Error>>(what: &'static str, path: &Path) -> impl FnOnce(E) -> Error {
+        let path = path.to_owned();
+        move |source| Error::Io {
+            what,
+            path,
+            source: source.into(),
+        }
+    }
+}
+
+/// Names a volume so that it can be opened again later with no look at the system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeId {
+    /// The driver's name.
+    pub backend: String,
+    /// For people: "btrfs subvolume /srv/zeebe/data".
+    pub title: String,
+    /// What the driver needs, in its own form.
+    pub detail: serde_json::Value,
+}
+
+impl fmt::Display for VolumeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.title)
+    }
+}
+
+/// What is written beside or into a snapshot, so that it names itself: ZFS user properties, LV tags, a sidecar file.
+pub type Label = BTreeMap<String, String>;
+
+/// A frozen volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Its name.
+    pub name: SnapName,
+    /// What the system itself knows it by, which no rename changes: a guid or uuid.
+    pub identity: String,
+    /// The label, if this crate made it and that can be shown; `None` is somebody else's and is never destroyed.
+    pub label: Option<Label>,
+}
+
+/// What a volume is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be snapshotted.
+    Capture,
+    /// To have its content replaced by a snapshot's.
+    BringBack,
+}
+
+/// Something about a volume that stands in the way of a [`Purpose`], found before anything is touched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Obstacle {
+    /// What is wrong, with names.
+    pub what: String,
+    /// Why that matters.
+    pub why: String,
+    /// What a person can do about it.
+    pub todo: String,
+}
+
+/// How a snapshot is opened for reading. Most need nothing; a logical volume is activated and mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// Where the captured tree can be read once `open` is performed.
+    pub path: PathBuf,
+    /// What makes it readable.
+    pub open: Vec<Action>,
+    /// What puts that away again.
+    pub close: Vec<Action>,
+}
+
+/// Finds volumes of one kind. There is one of each, in [`DRIVERS`].
+pub trait Driver: fmt::Debug + Send + Sync {
+    /// The word used in cluster.toml: "btrfs".
+    fn name(&self) -> &'static str;
+
+    /// Looks at the data directory `dir` (absolute, symbolic links resolved as far as it exists) and gives the volume
+    /// that holds it, or `None` where it is not of this kind. A directory that has gone missing is still found when
+    /// its snapshots are there. Reads only.
+    fn detect(&self, sys: &dyn System, dir: &Path) -> Result<Option<Box<dyn Volume>>>;
+
+    /// The volume that `id` names. Looks at nothing.
+    fn open(&self, id: &VolumeId) -> Result<Box<dyn Volume>>;
+}
+
+/// A dataset, subvolume, logical volume or directory that holds one data directory.
+pub trait Volume: fmt::Debug + Send + Sync {
+    /// What names it.
+    fn id(&self) -> VolumeId;
+
+    /// The data directory: what is synced, proven at rest, and swapped.
+    fn data(&self) -> &Path;
+
+    /// What stands in the way of `purpose`; empty is good.
+    fn obstacles(&self, sys: &dyn System, purpose: Purpose) -> Result<Vec<Obstacle>>;
+
+    /// All snapshots of this volume that carry a [`SnapName`], oldest first, ours and others'.
+    fn list(&self, sys: &dyn System) -> Result<Vec<Snapshot>>;
+
+    /// The one named.
+    fn find(&self, sys: &dyn System, name: &SnapName) -> Result<Option<Snapshot>> {
+        Ok(self.list(sys)?.into_iter().find(|s| s.name == *name))
+    }
+
+    /// What is done ahead of a snapshot, outside the window, durably: folders and labels.
+    fn prepare(&self, name: &SnapName, label: &Label) -> Vec<Action>;
+
+    /// Takes the snapshot. What was written before has been synced.
+    fn snapshot(&self, name: &SnapName) -> Vec<Action>;
+
+    /// Removes the snapshot. The caller has seen in [`Volume::find`] that it is there and ours.
+    fn destroy(&self, name: &SnapName) -> Vec<Action>;
+
+    /// Removes what [`Volume::prepare`] made, once there is no snapshot; nothing to do is not an error.
+    fn unprepare(&self, name: &SnapName) -> Vec<Action>;
+
+    /// How the snapshot is read.
+    fn view(&self, name: &SnapName) -> View;
+
+    /// Brings a snapshot's content back in place, keeping what it replaces.
+    fn rollback(&self) -> Option<&dyn Rollback> {
+        None
+    }
+
+    /// Ships snapshots as streams.
+    fn stream(&self) -> Option<&dyn Stream> {
+        None
+    }
+
+    /// Keeps the system itself from destroying a snapshot.
+    fn hold(&self) -> Option<&dyn Hold> {
+        None
+    }
+
+    /// Takes snapshots of several volumes in one call.
+    fn joint(&self) -> Option<&dyn Joint> {
+        None
+    }
+}
+
+/// Where a rollback stands, as asked of the system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing is staged and the data is what it was.
+    Untouched,
+    /// The new data stands beside the old.
+    Staged,
+    /// The new data is in place and what it replaced is beside it (or there was nothing to replace).
+    Swapped,
+    /// None of these: what was found, for a person to read. Nothing may be changed.
+    Unclear(String),
+}
+
+/// Replaces a volume's content by a snapshot's, in two steps that can each be taken back.
+pub trait Rollback: fmt::Debug {
+    /// Makes a writable copy of the snapshot under `stage`, beside the data. Brokers may run.
+    fn stage(&self, from: &SnapName, stage: &StageName, label: &Label) -> Vec<Action>;
+    /// Puts the staged copy in place of the data; what it replaces takes its name. Nobody may hold the data.
+    fn swap(&self, stage: &StageName) -> Vec<Action>;
+    /// The reverse of [`Rollback::swap`].
+    fn reverse(&self, stage: &StageName) -> Vec<Action>;
+    /// Removes a staged copy that was not swapped in, or was taken back.
+    fn discard(&self, stage: &StageName) -> Vec<Action>;
+    /// Where it stands. `from` is what was staged: its identity is checked, too.
+    fn progress(&self, sys: &dyn System, from: &Snapshot, stage: &StageName) -> Result<Progress>;
+    /// What former rollbacks keep beside the data.
+    fn kept(&self, sys: &dyn System) -> Result<Vec<Kept>>;
+}
+
+/// What a rollback replaced and keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The stage it is kept under.
+    pub name: StageName,
+    /// Where it can be read.
+    pub path: PathBuf,
+    /// Its label, as given to [`Rollback::stage`].
+    pub label: Option<Label>,
+}
+
+/// Sends and receives snapshots. Pipes between the two check both ends.
+pub trait Stream: fmt::Debug {
+    /// Writes `snap` to standard output; from `base`, only what changed since.
+    fn send(&self, snap: &SnapName, base: Option<&SnapName>) -> Cmd;
+    /// Writes the rest of a stream that was cut, where the tool can.
+    fn resume(&self, token: &str) -> Option<Cmd>;
+    /// Reads a stream from standard input into `snap` of this volume.
+    fn receive(&self, snap: &SnapName) -> Cmd;
+    /// Removes what a receive that was cut left behind.
+    fn abandon(&self, snap: &SnapName) -> Vec<Action>;
+}
+
+/// Holds, where the system has them.
+pub trait Hold: fmt::Debug {
+    /// Keeps `snap` from being destroyed until `tag` is released.
+    fn hold(&self, snap: &SnapName, tag: &str) -> Vec<Action>;
+    /// The reverse.
+    fn release(&self, snap: &SnapName, tag: &str) -> Vec<Action>;
+    /// The tags on `snap`.
+    fn holds(&self, sys: &dyn System, snap: &SnapName) -> Result<Vec<String>>;
+}
+
+/// One call for several volumes, at one instant.
+pub trait Joint: fmt::Debug {
+    /// Volumes of one driver with the same key can be snapshotted in one call (for ZFS: the pool).
+    fn key(&self) -> &str;
+    /// Takes `name` of all `volumes`, this one among them.
+    fn snapshot(&self, volumes: &[VolumeId], name: &SnapName) -> Result<Vec<Action>>;
+}
+
+/// Every backend, asked in this order; the first that finds a volume has it.
+pub static DRIVERS: &[&dyn Driver] = &[&btrfs::Btrfs];
+
+/// The driver called `name`.
+pub fn driver(name: &str) -> Option<&'static dyn Driver> {
+    DRIVERS.iter().copied().find(|d| d.name() == name)
+}
+
+/// The volume that `id` names. Looks at nothing.
+pub fn open(id: &VolumeId) -> Result<Box<dyn Volume>> {
+    driver(&id.backend)
+        .ok_or_else(|| Error::Id {
+            backend: id.backend.clone(),
+            why: "no such backend".to_owned(),
+        })?
+        .open(id)
+}

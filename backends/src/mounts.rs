@@ -1,0 +1,111 @@
+//! What is mounted where: `/proc/self/mountinfo`, read and asked.
+//!
+//! Must not know any file system's own ways.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// One mount (proc_pid_mountinfo(5)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Where.
+    pub point: PathBuf,
+    /// Which part of the file system is there: "/" or, for a bind or subvolume mount, a path in it.
+    pub root: PathBuf,
+    /// "btrfs", "ext4".
+    pub fstype: String,
+}
+
+/// All mounts of this process's namespace, in the order they were made.
+pub fn read() -> Result<Vec<Mount>> {
+    let path = Path::new("/proc/self/mountinfo");
+    let text = fs::read(path).map_err(Error::io("read", path))?;
+    parse(&text)
+}
+
+/// Reads the text of a mountinfo file.
+pub fn parse(text: &[u8]) -> Result<Vec<Mount>> {
+    text.split(|b| *b == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(parse_line)
+        .collect()
+}
+
+fn parse_line(line: &[u8]) -> Result<Mount> {
+    let wrong = || Error::Answer {
+        cmd: "/proc/self/mountinfo".to_owned(),
+        line: String::from_utf8_lossy(line).into_owned(),
+        expected: "at least ten fields, with a '-' among them",
+    };
+    let fields: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
+    let dash = fields.iter().position(|f| *f == b"-").ok_or_else(wrong)?;
+    let (Some(root), Some(point), Some(fstype)) =
+        (fields.get(3), fields.get(4), fields.get(dash + 1))
+    else {
+        return Err(wrong());
+    };
+    Ok(Mount {
+        point: unescape(point),
+        root: unescape(root),
+        fstype: String::from_utf8_lossy(fstype).into_owned(),
+    })
+}
+
+/// The kernel writes blank, tab, newline and backslash as `\ooo`.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, tail)) = rest.split_first() {
+        let octal = (*first == b'\\')
+            .then(|| tail.get(..3))
+            .flatten()
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match octal {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+/// The mount points at `dir` and below it.
+pub fn at_or_below<'a>(mounts: &'a [Mount], dir: &Path) -> Vec<&'a Mount> {
+    mounts
+        .iter()
+        .filter(|mount| mount.point.starts_with(dir))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Linux 6.18, a loop mount in a folder with a blank in its name.
+    const RECORDED: &[u8] = b"29 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard\n\
+        139 29 0:39 / /tmp/x\\040y/m rw,relatime shared:4 master:2 - btrfs /dev/loop0 rw,subvolid=5,subvol=/\n";
+
+    #[test]
+    fn reads_recorded_mounts() {
+        let mounts = parse(RECORDED).unwrap();
+        assert_eq!(mounts[1].point, Path::new("/tmp/x y/m"));
+        assert_eq!(mounts[1].fstype, "btrfs");
+        assert_eq!(at_or_below(&mounts, Path::new("/tmp/x y")).len(), 1);
+        assert!(at_or_below(&mounts, Path::new("/tmp/x y/m/sub")).is_empty());
+    }
+
+    #[test]
+    fn a_line_of_another_form_is_an_error() {
+        assert!(parse(b"29 1 254:0 / / rw,relatime\n").is_err());
+    }
+}

@@ -1,0 +1,102 @@
+//! What an agent sees. Reads only.
+
+use std::path::Path;
+
+use anyhow::Result;
+use zeebe_snap_backends::{DRIVERS, Purpose, System, driver};
+
+use super::post::{Post, Posts};
+use super::protocol::{Seen, VolumeSeen};
+use crate::process::{Holder, Process, holders};
+use crate::service;
+use crate::zeebe::{api, data, version};
+
+/// Looks at all brokers of this host.
+pub fn inspect(posts: &Posts) -> Result<Vec<Seen>> {
+    let all: Vec<&Post> = posts.all().collect();
+    let held = holders(&all.iter().map(|post| post.data.clone()).collect::<Vec<_>>())?;
+    all.into_iter()
+        .zip(held)
+        .map(|(post, holders)| see(posts, post, holders))
+        .collect()
+}
+
+fn see(posts: &Posts, post: &Post, holders: Vec<Holder>) -> Result<Seen> {
+    let broker = &post.broker;
+    let said = |error: anyhow::Error| format!("{error:#}");
+    Ok(Seen {
+        node: broker.node_id,
+        volume: volume(&*posts.desk.tools, &post.data, &broker.backend).map_err(said),
+        service: service::state(&posts.desk, broker, &holders)?,
+        api: api::ask(&broker.management).map_err(said),
+        folder: data::read(&post.data).map_err(said),
+        installed: broker.install.as_deref().and_then(version::installed),
+        unreadable: broker
+            .config
+            .iter()
+            .filter_map(|path| unreadable(path))
+            .collect(),
+        data: post.data.clone(),
+        holders,
+    })
+}
+
+fn unreadable(path: &Path) -> Option<String> {
+    std::fs::File::open(path)
+        .err()
+        .map(|error| format!("{}: {error}", path.display()))
+}
+
+fn volume(tools: &dyn System, data: &Path, backend: &str) -> Result<VolumeSeen> {
+    let candidates = DRIVERS
+        .iter()
+        .copied()
+        .filter(|driver| backend == "auto" || backend == driver.name());
+    for driver in candidates {
+        let Some(volume) = driver.detect(tools, data)? else {
+            continue;
+        };
+        let rollback = volume.rollback();
+        return Ok(VolumeSeen {
+            id: volume.id(),
+            capture: volume.obstacles(tools, Purpose::Capture)?,
+            bring_back: rollback
+                .map(|_| volume.obstacles(tools, Purpose::BringBack))
+                .transpose()?,
+            snapshots: volume.list(tools)?,
+            kept: rollback
+                .map(|rollback| rollback.kept(tools))
+                .transpose()?
+                .unwrap_or_default(),
+        });
+    }
+    match driver(backend) {
+        Some(_) => anyhow::bail!("{} is not on {backend}", data.display()),
+        None => anyhow::bail!(
+            "no backend knows the file system of {}: btrfs is built so far",
+            data.display()
+        ),
+    }
+}
+
+impl Seen {
+    /// The broker's process: the holder of its data that no other holder started, if there is one such; else what its
+    /// service says.
+    pub fn process(&self) -> Option<&Process> {
+        let by_another = |holder: &Holder| {
+            self.holders
+                .iter()
+                .any(|other| other.process.pid == holder.parent)
+        };
+        let mut top = self.holders.iter().filter(|holder| !by_another(holder));
+        match (top.next(), top.next()) {
+            (Some(one), None) => Some(&one.process),
+            _ => self.service.main.as_ref(),
+        }
+    }
+
+    /// It runs, by any sign.
+    pub fn is_up(&self) -> bool {
+        self.service.up || !self.holders.is_empty()
+    }
+}

@@ -1,0 +1,287 @@
+//! Volumes snapshotted, digested, swapped. Each step asks the system whether it is done, before and after it.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use zeebe_snap_backends::action::perform_all;
+use zeebe_snap_backends::host::Host;
+use zeebe_snap_backends::{
+    Action, Label, Progress, Rollback, SnapName, Snapshot, StageName, Volume, VolumeId, tree,
+};
+
+use super::Job;
+use super::post::Taken;
+use super::protocol::{Answer, Fact, Outcome};
+use crate::id::NodeId;
+use crate::process::holders;
+
+type Done = Result<(Outcome, Fact)>;
+
+const DONE: (Outcome, Fact) = (Outcome::Done, Fact::None);
+const ALREADY: (Outcome, Fact) = (Outcome::AlreadyDone, Fact::None);
+
+/// A listing goes over the pipe in parts of this many entries.
+const ENTRIES_AT_ONCE: usize = 500;
+
+/// A volume, and the turn to work on it.
+struct Work<'a> {
+    volume: Box<dyn Volume>,
+    tools: Arc<Host>,
+    _turn: Taken<'a>,
+}
+
+impl<'a> Work<'a> {
+    fn begin(job: &Job<'a>, node: NodeId, id: &VolumeId) -> Result<Work<'a>> {
+        let (turn, tools) = job.posts.of(node)?.volume(job.posts)?;
+        job.still_wanted()?;
+        Ok(Work {
+            volume: zeebe_snap_backends::open(id)?,
+            tools,
+            _turn: turn,
+        })
+    }
+
+    fn do_all(&self, actions: &[Action]) -> Result<()> {
+        Ok(perform_all(actions, &*self.tools)?)
+    }
+
+    fn rollback(&self) -> Result<&dyn Rollback> {
+        self.volume
+            .rollback()
+            .with_context(|| format!("{} cannot be brought back in place", self.volume.id()))
+    }
+
+    fn progress(&self, snapshot: &Snapshot, stage: &StageName) -> Result<Progress> {
+        Ok(self.rollback()?.progress(&*self.tools, snapshot, stage)?)
+    }
+}
+
+pub fn prepare(job: &Job<'_>, node: NodeId, id: &VolumeId, name: &SnapName, label: &Label) -> Done {
+    let work = Work::begin(job, node, id)?;
+    ensure!(
+        work.volume.find(&*work.tools, name)?.is_none(),
+        "{id} has a snapshot {name} already"
+    );
+    work.do_all(&work.volume.prepare(name, label))?;
+    Ok(DONE)
+}
+
+/// Takes no turn: it changes nothing and may take long.
+pub fn flush(id: &VolumeId) -> Done {
+    let volume = zeebe_snap_backends::open(id)?;
+    Action::Sync(volume.data().to_owned()).perform(&Host::new(&[]))?;
+    Ok(DONE)
+}
+
+pub fn snapshot(job: &Job<'_>, node: NodeId, id: &VolumeId, name: &SnapName) -> Done {
+    let work = Work::begin(job, node, id)?;
+    let begun = Instant::now();
+    // Pages that a killed process wrote through mmap are in no snapshot before this.
+    work.do_all(&[Action::Sync(work.volume.data().to_owned())])?;
+    let sync = begun.elapsed();
+    work.do_all(&work.volume.snapshot(name))?;
+    let snapshot = begun.elapsed() - sync;
+    let found = work
+        .volume
+        .find(&*work.tools, name)?
+        .with_context(|| format!("{id} has no snapshot {name} after it was taken"))?;
+    ensure!(
+        found.label.is_some(),
+        "snapshot {name} of {id} does not carry our label"
+    );
+    Ok((
+        Outcome::Done,
+        Fact::Snapshot {
+            identity: found.identity,
+            sync,
+            snapshot,
+        },
+    ))
+}
+
+pub fn destroy(job: &Job<'_>, node: NodeId, id: &VolumeId, name: &SnapName, label: &Label) -> Done {
+    let work = Work::begin(job, node, id)?;
+    let found = work.volume.find(&*work.tools, name)?;
+    if let Some(found) = &found {
+        ensure!(
+            found.label.as_ref() == Some(label),
+            "snapshot {name} of {id} is not ours; it was left"
+        );
+        work.do_all(&work.volume.destroy(name))?;
+        ensure!(
+            work.volume.find(&*work.tools, name)?.is_none(),
+            "snapshot {name} of {id} is still there"
+        );
+    }
+    work.do_all(&work.volume.unprepare(name))?;
+    Ok(if found.is_some() { DONE } else { ALREADY })
+}
+
+pub fn stage(
+    job: &Job<'_>,
+    node: NodeId,
+    id: &VolumeId,
+    snapshot: &Snapshot,
+    stage: &StageName,
+    label: &Label,
+) -> Done {
+    let work = Work::begin(job, node, id)?;
+    let found = work
+        .volume
+        .find(&*work.tools, &snapshot.name)?
+        .with_context(|| format!("{id} has no snapshot {}", snapshot.name))?;
+    ensure!(
+        found.identity == snapshot.identity,
+        "snapshot {} of {id} is not the one of the set",
+        snapshot.name
+    );
+    match work.progress(snapshot, stage)? {
+        Progress::Staged => return Ok(ALREADY),
+        Progress::Untouched => {
+            work.do_all(&work.rollback()?.stage(&snapshot.name, stage, label))?
+        }
+        other => bail!("{id} is not as it was: {other:?}"),
+    }
+    expect(&work, snapshot, stage, &Progress::Staged)
+}
+
+pub fn swap(
+    job: &Job<'_>,
+    node: NodeId,
+    id: &VolumeId,
+    snapshot: &Snapshot,
+    stage: &StageName,
+) -> Done {
+    exchange(
+        job,
+        node,
+        id,
+        snapshot,
+        stage,
+        &Progress::Staged,
+        &Progress::Swapped,
+        |rollback| rollback.swap(stage),
+    )
+}
+
+pub fn swap_back(
+    job: &Job<'_>,
+    node: NodeId,
+    id: &VolumeId,
+    snapshot: &Snapshot,
+    stage: &StageName,
+) -> Done {
+    // Nothing was staged: nothing can have been swapped.
+    if Work::begin(job, node, id)?.progress(snapshot, stage)? == Progress::Untouched {
+        return Ok(ALREADY);
+    }
+    exchange(
+        job,
+        node,
+        id,
+        snapshot,
+        stage,
+        &Progress::Swapped,
+        &Progress::Staged,
+        |rollback| rollback.reverse(stage),
+    )
+}
+
+#[allow(clippy::too_many_arguments, reason = "one swap in either direction")]
+fn exchange(
+    job: &Job<'_>,
+    node: NodeId,
+    id: &VolumeId,
+    snapshot: &Snapshot,
+    stage: &StageName,
+    from: &Progress,
+    to: &Progress,
+    actions: impl Fn(&dyn Rollback) -> Vec<Action>,
+) -> Done {
+    let work = Work::begin(job, node, id)?;
+    let progress = work.progress(snapshot, stage)?;
+    if progress == *to {
+        return Ok(ALREADY);
+    }
+    ensure!(progress == *from, "{id} is not as it was: {progress:?}");
+    let held = holders(&[work.volume.data().to_owned()])?;
+    if let Some(holder) = held.iter().flatten().next() {
+        bail!("{id} is held by {holder}; it was not swapped");
+    }
+    work.do_all(&actions(work.rollback()?))?;
+    expect(&work, snapshot, stage, to)
+}
+
+fn expect(work: &Work<'_>, snapshot: &Snapshot, stage: &StageName, wanted: &Progress) -> Done {
+    let progress = work.progress(snapshot, stage)?;
+    ensure!(
+        progress == *wanted,
+        "{} should be {wanted:?} and is {progress:?}",
+        work.volume.id()
+    );
+    Ok(DONE)
+}
+
+pub fn discard(
+    job: &Job<'_>,
+    node: NodeId,
+    id: &VolumeId,
+    snapshot: &Snapshot,
+    stage: &StageName,
+) -> Done {
+    let work = Work::begin(job, node, id)?;
+    match work.progress(snapshot, stage)? {
+        Progress::Untouched => Ok(ALREADY),
+        Progress::Staged => {
+            work.do_all(&work.rollback()?.discard(stage))?;
+            expect(&work, snapshot, stage, &Progress::Untouched)
+        }
+        other => bail!("{id}: what is staged cannot be removed: {other:?}"),
+    }
+}
+
+/// Digests the tree of a snapshot. With `identity`, the snapshot has to be just that one.
+pub fn digest(job: &Job<'_>, id: &VolumeId, name: &SnapName, identity: Option<&str>) -> Done {
+    let volume = zeebe_snap_backends::open(id)?;
+    let tools = &*job.posts.desk.tools;
+    let found = volume
+        .find(tools, name)?
+        .with_context(|| format!("{id} has no snapshot {name}"))?;
+    if identity.is_some_and(|identity| identity != found.identity) {
+        bail!("snapshot {name} of {id} is not the one of the set: another was put in its place");
+    }
+    let view = volume.view(name);
+    perform_all(&view.open, tools)?;
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let digested = tree::digest(&view.path, threads, job.quitting, &|bytes| {
+        job.mouth.say(Answer::Hashed(bytes))
+    });
+    let closed = perform_all(&view.close, tools);
+    let digest = digested.with_context(|| format!("digest {}", view.path.display()))?;
+    closed?;
+    let fact = Fact::Digest {
+        content: digest.content.to_string(),
+        metadata: digest.metadata.to_string(),
+        entries: digest.entries.len() as u64,
+        bytes: digest.bytes,
+    };
+    for part in digest.entries.chunks(ENTRIES_AT_ONCE) {
+        job.mouth.say(Answer::Entries(part.to_vec()));
+    }
+    Ok((Outcome::Done, fact))
+}
+
+/// Sends config files.
+pub fn read_files(job: &Job<'_>, files: &[PathBuf]) -> Done {
+    for path in files {
+        let content = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        job.mouth.say(Answer::File {
+            path: path.clone(),
+            content,
+        });
+    }
+    Ok(DONE)
+}

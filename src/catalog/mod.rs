@@ -1,0 +1,247 @@
+//! The catalog: the sets this machine knows, in `<state>/sets/<SET>/`.
+//!
+//! A set is listed once it is captured (`captured.json`) and good once it is complete (`manifest.json`, written last). A
+//! folder with neither is a set that did not come to be. Must not know how a set is made or restored.
+
+pub mod manifest;
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use zeebe_snap_backends::action::write_durably;
+use zeebe_snap_backends::tree::{self, Entry};
+
+use crate::agent::protocol::KeptFile;
+use crate::id::{NodeId, SetId};
+use manifest::{Manifest, SetState};
+
+/// The sets of one state folder.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    sets: PathBuf,
+}
+
+const COMPLETE: &str = "manifest.json";
+const CAPTURED: &str = "captured.json";
+
+impl Catalog {
+    /// The catalog in `state_dir`.
+    pub fn new(state_dir: &Path) -> Catalog {
+        Catalog {
+            sets: state_dir.join("sets"),
+        }
+    }
+
+    fn dir(&self, set: &SetId) -> PathBuf {
+        self.sets.join(set.as_str())
+    }
+
+    /// All sets, oldest first: the manifest of each, or why it does not read.
+    pub fn list(&self) -> Result<Vec<(SetId, Result<Manifest>)>> {
+        let listing = match fs::read_dir(&self.sets) {
+            Ok(listing) => listing,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => {
+                return Err(error).with_context(|| format!("list {}", self.sets.display()));
+            }
+        };
+        let mut found = Vec::new();
+        for entry in listing {
+            let name = entry
+                .with_context(|| format!("list {}", self.sets.display()))?
+                .file_name();
+            let Some(set) = name.to_str().and_then(|name| name.parse::<SetId>().ok()) else {
+                continue;
+            };
+            if let Some(manifest) = self.read(&set).transpose() {
+                found.push((set, manifest));
+            }
+        }
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(found)
+    }
+
+    /// The manifest of `set`; `None` if there is no such set, or it did not come to be.
+    pub fn read(&self, set: &SetId) -> Result<Option<Manifest>> {
+        for (name, state) in [
+            (COMPLETE, SetState::Complete),
+            (CAPTURED, SetState::Captured),
+        ] {
+            let path = self.dir(set).join(name);
+            let text = match fs::read(&path) {
+                Ok(text) => text,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    return Err(error).with_context(|| format!("read {}", path.display()));
+                }
+            };
+            let manifest =
+                Manifest::parse(&text).with_context(|| format!("read {}", path.display()))?;
+            ensure!(
+                manifest.origin.set == *set,
+                "{} is of another set, {}",
+                path.display(),
+                manifest.origin.set
+            );
+            ensure!(
+                manifest.state() == state,
+                "{} lacks what its name promises",
+                path.display()
+            );
+            return Ok(Some(manifest));
+        }
+        Ok(None)
+    }
+
+    /// The set a person names: an id, or `latest` for the newest complete one.
+    pub fn find(&self, name: &str) -> Result<Manifest> {
+        if name == "latest" {
+            let complete = |(_, manifest): (SetId, Result<Manifest>)| {
+                manifest.ok().filter(|m| m.state() == SetState::Complete)
+            };
+            let newest = self.list()?.into_iter().rev().find_map(complete);
+            return newest.context("there is no complete set; see `zeebe-snap list`");
+        }
+        let near = || -> Result<String> {
+            let sets = self.list()?;
+            let mut ids: Vec<&SetId> = sets.iter().map(|(set, _)| set).collect();
+            ids.sort_by(|a, b| {
+                strsim::jaro(b.as_str(), name).total_cmp(&strsim::jaro(a.as_str(), name))
+            });
+            let names: Vec<&str> = ids.iter().take(3).map(|set| set.as_str()).collect();
+            Ok(if names.is_empty() {
+                "there are none".to_owned()
+            } else {
+                format!("the nearest are {}", names.join(", "))
+            })
+        };
+        match name
+            .parse::<SetId>()
+            .ok()
+            .map(|set| self.read(&set))
+            .transpose()?
+            .flatten()
+        {
+            Some(manifest) => Ok(manifest),
+            None => bail!("there is no set {name}; {}", near()?),
+        }
+    }
+
+    fn make(&self, set: &SetId) -> Result<PathBuf> {
+        let dir = self.dir(set);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .with_context(|| format!("make {}", dir.display()))?;
+        Ok(dir)
+    }
+
+    /// Keeps a config file of `node`.
+    pub fn keep_config(
+        &self,
+        set: &SetId,
+        node: NodeId,
+        number: usize,
+        path: &Path,
+        content: &[u8],
+    ) -> Result<KeptFile> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let kept_as = format!("node-{node}-config-{number}-{name}");
+        write_durably(&self.make(set)?.join(&kept_as), content)?;
+        Ok(KeptFile {
+            path: path.to_owned(),
+            kept_as,
+            blake3: blake3::hash(content).to_string(),
+        })
+    }
+
+    fn listing(&self, set: &SetId, node: NodeId) -> PathBuf {
+        self.dir(set).join(format!("node-{node}-entries.jsonl"))
+    }
+
+    /// Keeps the listing of a member: one entry a line.
+    pub fn keep_listing(&self, set: &SetId, node: NodeId, entries: &[Entry]) -> Result<()> {
+        self.make(set)?;
+        let mut text = Vec::new();
+        {
+            let mut out = BufWriter::new(&mut text);
+            for entry in entries {
+                serde_json::to_writer(&mut out, entry)?;
+                out.write_all(b"\n")?;
+            }
+            out.flush()?;
+        }
+        Ok(write_durably(&self.listing(set, node), &text)?)
+    }
+
+    /// The listing of a member, which must be the one its manifest means.
+    pub fn read_listing(&self, manifest: &Manifest, node: NodeId) -> Result<Vec<Entry>> {
+        let path = self.listing(&manifest.origin.set, node);
+        let file = fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
+        let mut entries = Vec::new();
+        for line in BufReader::new(file).lines() {
+            let line = line.with_context(|| format!("read {}", path.display()))?;
+            entries.push(
+                serde_json::from_str(&line).with_context(|| format!("read {}", path.display()))?,
+            );
+        }
+        let digest = manifest
+            .member(node)
+            .and_then(|member| member.digest.as_ref());
+        let digest = digest.with_context(|| {
+            format!("set {} has no digest of broker {node}", manifest.origin.set)
+        })?;
+        let found = (
+            tree::content_hash(&entries).to_string(),
+            tree::metadata_hash(&entries).to_string(),
+        );
+        ensure!(
+            found == (digest.content.clone(), digest.metadata.clone()),
+            "{} is damaged: it is not the listing its manifest means",
+            path.display()
+        );
+        Ok(entries)
+    }
+
+    /// Writes down that a set is captured.
+    pub fn record(&self, manifest: &Manifest) -> Result<()> {
+        let dir = self.make(&manifest.origin.set)?;
+        Ok(write_durably(&dir.join(CAPTURED), &manifest.print()?)?)
+    }
+
+    /// Writes the manifest, which makes a set complete.
+    pub fn complete(&self, manifest: &Manifest) -> Result<()> {
+        ensure!(
+            manifest.state() == SetState::Complete,
+            "set {} lacks a digest",
+            manifest.origin.set
+        );
+        let dir = self.make(&manifest.origin.set)?;
+        write_durably(&dir.join(COMPLETE), &manifest.print()?)?;
+        match fs::remove_file(dir.join(CAPTURED)) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => {
+                Err(error).with_context(|| format!("remove {CAPTURED} of {}", dir.display()))
+            }
+        }
+    }
+
+    /// Removes what is kept of a set that did not come to be.
+    pub fn forget(&self, set: &SetId) -> Result<()> {
+        let dir = self.dir(set);
+        ensure!(
+            !dir.join(COMPLETE).exists(),
+            "set {set} is complete; it was not removed"
+        );
+        match fs::remove_dir_all(&dir) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("remove {}", dir.display())),
+        }
+    }
+}

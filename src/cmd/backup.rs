@@ -1,0 +1,138 @@
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+
+use super::recover::settle_dead_runs;
+use super::{findings_text, load, lock_state, plan_json, plan_text, print, print_json};
+use crate::agent::protocol::Locking;
+use crate::catalog::Catalog;
+use crate::catalog::manifest::SetState;
+use crate::exec;
+use crate::exit::Exit;
+use crate::id::{RunId, SetId};
+use crate::journal::{Journal, Runs};
+use crate::plan::backup;
+use crate::plan::recovery::Point;
+use crate::report::ending;
+use crate::report::progress::Progress;
+use crate::world::{Places, Real};
+
+/// Take a set: stop all brokers, snapshot every data volume, start them again, digest
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// Show what would be done, command by command, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Back up a cluster that is up but not healthy; a broker with a broken partition may have to be killed
+    #[arg(long)]
+    allow_unhealthy: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+impl Backup {
+    pub fn run(self, places: &Places) -> Result<Exit> {
+        let cluster = load(places)?;
+        let mut progress = Progress::new();
+        let lock = if self.dry_run {
+            None
+        } else {
+            Some(lock_state(places)?)
+        };
+        if !self.dry_run {
+            let settled = settle_dead_runs(places, &cluster, &mut progress)?;
+            if settled != Exit::Done {
+                return Ok(settled);
+            }
+        }
+        let locking = if self.dry_run {
+            Locking::Reads
+        } else {
+            Locking::Fresh
+        };
+        let mut world = Real::open(places, &cluster, locking, progress.clone())?;
+        progress.say("looking at the brokers".to_owned());
+        let seen = world.inspect()?;
+        let runs = Runs::new(&places.state_dir);
+        let run = RunId::after(jiff::Timestamp::now(), runs.list()?.last());
+        let request = backup::Request {
+            allow_unhealthy: self.allow_unhealthy,
+        };
+        let (plan, findings) = backup::plan(&cluster, world.host(), &seen, &run, request);
+        progress.clear();
+        let said = findings_text(&findings);
+        let Some(plan) = plan else {
+            world.close();
+            if self.json {
+                print_json(
+                    &json!({ "format": 1, "verb": "backup", "result": "nothing", "cluster": cluster.name, "findings": findings }),
+                )?;
+            }
+            eprint!("{said}");
+            eprintln!("zeebe-snap: no backup was made, and nothing was touched");
+            return Ok(Exit::Refused);
+        };
+        eprint!("{said}");
+        if self.dry_run {
+            world.close();
+            match self.json {
+                true => print_json(&plan_json("backup", Some(&plan), &findings, &cluster))?,
+                false => print(&plan_text(&plan, &cluster))?,
+            }
+            return Ok(Exit::Done);
+        }
+        if world.was_interrupted() {
+            world.close();
+            eprintln!("zeebe-snap: it was interrupted before anything was touched");
+            return Ok(Exit::Failed);
+        }
+
+        let mut file = runs.create(&run)?;
+        let mut journal = Journal::new(&mut file, Vec::new());
+        let ending = exec::run(plan, &mut journal, &mut world, &mut progress);
+        progress.clear();
+        world.close();
+        drop(lock);
+        let ending = ending?;
+
+        let set = SetId::from(run);
+        let manifest = Catalog::new(&places.state_dir).read(&set)?;
+        let nodes: Vec<_> = cluster.brokers.keys().copied().collect();
+        let result = match (
+            ending.point,
+            manifest.as_ref().map(|manifest| manifest.state()),
+        ) {
+            (Point::Before, _) => "failed",
+            (Point::Past, Some(SetState::Complete)) => "complete",
+            (Point::Past, _) => "captured",
+        };
+        if self.json {
+            let mut document =
+                ending::document("backup", result, journal.entries(), &ending, &nodes);
+            document["set"] = json!(set);
+            document["cluster"] = json!(cluster.name);
+            document["bytes"] = json!(manifest.as_ref().and_then(|manifest| manifest.bytes()));
+            print_json(&document)?;
+        } else if let Some(manifest) = &manifest {
+            let window = manifest
+                .window_ms
+                .map(|ms| format!("The window was {}.\n", crate::report::table::duration(ms)));
+            let times = ending::times(journal.entries(), &nodes);
+            print(&format!(
+                "{}\n{}{times}",
+                ending::set(manifest),
+                window.unwrap_or_default()
+            ))?;
+        }
+        if let (Point::Before, Some(cause)) = (ending.point, &ending.cause) {
+            eprintln!("zeebe-snap: no set was made: {}", ending::why(cause));
+        } else if result == "captured" {
+            eprintln!("zeebe-snap: set {set} is captured; its digests are not in");
+        }
+        if let Some(todo) = ending::todo(&ending) {
+            eprintln!("{todo}");
+        }
+        Ok(ending::exit(&ending))
+    }
+}

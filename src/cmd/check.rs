@@ -1,0 +1,68 @@
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+
+use super::{findings_text, load, print, print_json};
+use crate::agent::protocol::Locking;
+use crate::exit::Exit;
+use crate::id::RunId;
+use crate::plan::{Weight, backup};
+use crate::report::progress::Progress;
+use crate::world::{Places, Real};
+
+/// Find everything that would keep a backup from being made, and change nothing
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    pub fn run(self, places: &Places) -> Result<Exit> {
+        let cluster = load(places)?;
+        let world = Real::open(places, &cluster, Locking::Reads, Progress::new())?;
+        let seen = world.inspect()?;
+        let run = RunId::after(jiff::Timestamp::now(), None);
+        let (plan, findings) = backup::plan(
+            &cluster,
+            world.host(),
+            &seen,
+            &run,
+            backup::Request::default(),
+        );
+        world.close();
+        if self.json {
+            let result = if plan.is_some() { "good" } else { "refused" };
+            print_json(
+                &json!({ "format": 1, "verb": "check", "result": result, "cluster": cluster.name, "findings": findings }),
+            )?;
+        } else {
+            let refusals = findings
+                .iter()
+                .filter(|finding| finding.weight == Weight::Refusal)
+                .count();
+            let last = match (&plan, findings.len()) {
+                (Some(_), 0) => format!(
+                    "Cluster {} is ready to be backed up: {} brokers.\n",
+                    cluster.name,
+                    seen.len()
+                ),
+                (Some(_), warnings) => format!(
+                    "Cluster {} can be backed up; {warnings} warnings.\n",
+                    cluster.name
+                ),
+                (None, _) => format!(
+                    "Cluster {} cannot be backed up: {refusals} findings stand in the way.\n",
+                    cluster.name
+                ),
+            };
+            print(&(findings_text(&findings) + &last))?;
+        }
+        Ok(if plan.is_some() {
+            Exit::Done
+        } else {
+            Exit::Refused
+        })
+    }
+}

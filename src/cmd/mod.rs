@@ -1,0 +1,248 @@
+//! The verbs: one file each, with its arguments (their comments are the manual) and a run function.
+
+mod backup;
+mod check;
+mod list;
+mod recover;
+mod restore;
+mod show;
+mod status;
+mod verify;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
+
+use crate::config::{self, Cluster};
+use crate::exit::Exit;
+use crate::plan::{Finding, Plan, Weight};
+use crate::world::Places;
+use crate::{agent, lock, service};
+
+/// Cold backups of a Zeebe broker cluster, and the way back
+///
+/// Stops all brokers together, snapshots every data volume in milliseconds, starts the brokers again, and does everything
+/// slow afterwards, from the frozen snapshots.
+#[derive(Debug, Parser)]
+#[command(
+    name = "zeebe-snap",
+    version,
+    max_term_width = 110,
+    infer_long_args = false
+)]
+struct Cli {
+    /// The cluster to work on
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "/etc/zeebe-snap/cluster.toml"
+    )]
+    cluster: PathBuf,
+    /// Where journals and the catalog of sets are kept
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/var/lib/zeebe-snap"
+    )]
+    state_dir: PathBuf,
+    /// Log what is run; twice for more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Check(check::Check),
+    Backup(backup::Backup),
+    List(list::List),
+    Show(show::Show),
+    Verify(verify::Verify),
+    Restore(restore::Restore),
+    Status(status::Status),
+    Recover(recover::Recover),
+    #[command(hide = true)]
+    Agent,
+    #[command(hide = true)]
+    Launch {
+        record: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        program: Vec<OsString>,
+    },
+    #[command(hide = true)]
+    Init(NotBuilt),
+    #[command(hide = true)]
+    Undo(NotBuilt),
+    #[command(hide = true)]
+    Release(NotBuilt),
+    #[command(hide = true)]
+    Forget(NotBuilt),
+    #[command(hide = true)]
+    Ship(NotBuilt),
+    #[command(hide = true)]
+    Prune(NotBuilt),
+    #[command(hide = true)]
+    Drill(NotBuilt),
+    #[command(hide = true)]
+    Tree(NotBuilt),
+}
+
+/// A verb that is to come.
+#[derive(Debug, Args)]
+struct NotBuilt {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    _arguments: Vec<OsString>,
+}
+
+/// Runs the program: arguments in, exit code out.
+pub fn main() -> Exit {
+    let cli = Cli::parse();
+    log(cli.verbose);
+    match dispatch(cli) {
+        Ok(exit) => exit,
+        Err(error) => {
+            eprintln!("zeebe-snap: {error:#}");
+            Exit::of(&error)
+        }
+    }
+}
+
+fn log(verbose: u8) {
+    let level = match verbose {
+        0 => "error",
+        1 => "zeebe_snap=debug,zeebe_snap_backends=debug",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ZEEBE_SNAP_LOG")
+        .unwrap_or_else(|_| level.into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .init();
+}
+
+fn dispatch(cli: Cli) -> Result<Exit> {
+    let places = Places {
+        cluster: absolute(cli.cluster)?,
+        state_dir: absolute(cli.state_dir)?,
+        verbose: cli.verbose > 0,
+    };
+    match cli.verb {
+        Verb::Check(verb) => verb.run(&places),
+        Verb::Backup(verb) => verb.run(&places),
+        Verb::List(verb) => verb.run(&places),
+        Verb::Show(verb) => verb.run(&places),
+        Verb::Verify(verb) => verb.run(&places),
+        Verb::Restore(verb) => verb.run(&places),
+        Verb::Status(verb) => verb.run(&places),
+        Verb::Recover(verb) => verb.run(&places),
+        Verb::Agent => agent::serve(&places.cluster, &places.state_dir).map(|()| Exit::Done),
+        Verb::Launch { record, program } => {
+            service::launch::launch(&record, &program).map(|()| Exit::Done)
+        }
+        Verb::Init(_) => not_built("init"),
+        Verb::Undo(_) => not_built("undo"),
+        Verb::Release(_) => not_built("release"),
+        Verb::Forget(_) => not_built("forget"),
+        Verb::Ship(_) => not_built("ship"),
+        Verb::Prune(_) => not_built("prune"),
+        Verb::Drill(_) => not_built("drill"),
+        Verb::Tree(_) => not_built("tree"),
+    }
+}
+
+fn not_built(verb: &str) -> Result<Exit> {
+    eprintln!("zeebe-snap: `{verb}` is not built yet");
+    Ok(Exit::Usage)
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf> {
+    std::path::absolute(&path).with_context(|| format!("find {}", path.display()))
+}
+
+fn load(places: &Places) -> Result<Cluster> {
+    Ok(config::load(&places.cluster)?)
+}
+
+/// Only one changing verb at a time works with a state folder.
+fn lock_state(places: &Places) -> Result<File> {
+    lock::take(&places.state_dir.join("lock"), Duration::ZERO)
+}
+
+/// What was asked for goes to standard output. A reader that went away is not an error.
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("write to standard output"),
+    }
+}
+
+fn print_json(document: &Value) -> Result<()> {
+    print(&format!("{}\n", serde_json::to_string_pretty(document)?))
+}
+
+/// Findings, for people.
+fn findings_text(findings: &[Finding]) -> String {
+    let line = |finding: &Finding| {
+        let weight = match finding.weight {
+            Weight::Refusal => "refused",
+            Weight::Warning => "warning",
+        };
+        format!(
+            "{weight}: {}\n  Why: {}.\n  Hint: {}.\n",
+            finding.what, finding.why, finding.todo
+        )
+    };
+    findings.iter().map(line).collect()
+}
+
+/// A plan, for people: what will be done, and by which commands.
+fn plan_text(plan: &Plan, cluster: &Cluster) -> String {
+    let mut text = String::new();
+    for (number, stage) in plan.stages.iter().enumerate() {
+        for (index, step) in stage.steps.iter().enumerate() {
+            let head = if index == 0 {
+                format!("{:>2}.", number + 1)
+            } else {
+                "   ".to_owned()
+            };
+            text.push_str(&format!("{head} {step}\n"));
+            for line in step.lines(cluster) {
+                text.push_str(&format!("       {line}\n"));
+            }
+        }
+    }
+    text
+}
+
+fn plan_json(verb: &str, plan: Option<&Plan>, findings: &[Finding], cluster: &Cluster) -> Value {
+    let step = |step: &crate::plan::Step| serde_json::json!({ "step": step.to_string(), "broker": step.node(), "commands": step.lines(cluster) });
+    let stages = plan.map(|plan| {
+        plan.stages
+            .iter()
+            .map(|stage| stage.steps.iter().map(step).collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+    });
+    serde_json::json!({ "format": 1, "verb": verb, "result": "planned", "findings": findings, "stages": stages })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        super::Cli::command().debug_assert();
+    }
+}

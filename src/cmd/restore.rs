@@ -1,0 +1,183 @@
+use std::io::{self, IsTerminal, Write};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde_json::json;
+
+use super::recover::settle_dead_runs;
+use super::{findings_text, load, lock_state, plan_json, plan_text, print, print_json};
+use crate::agent::protocol::{FaultKind, Locking};
+use crate::catalog::Catalog;
+use crate::catalog::manifest::Manifest;
+use crate::exec;
+use crate::exit::Exit;
+use crate::id::RunId;
+use crate::journal::{Journal, Runs};
+use crate::plan::recovery::Point;
+use crate::plan::{restore, stage_name};
+use crate::report::ending;
+use crate::report::progress::Progress;
+use crate::report::table::moment;
+use crate::world::{Places, Real};
+
+/// Bring a set back in place: verify, stop all brokers, swap every data directory, start
+///
+/// What is replaced is kept beside the data.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// A set's id, or `latest` for the newest complete one
+    set: String,
+    /// Show what would be done, command by command, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Restore a set whose digests are not in
+    #[arg(long)]
+    allow_unverified: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+impl Restore {
+    pub fn run(self, places: &Places) -> Result<Exit> {
+        let cluster = load(places)?;
+        let mut progress = Progress::new();
+        let lock = if self.dry_run {
+            None
+        } else {
+            Some(lock_state(places)?)
+        };
+        if !self.dry_run {
+            let settled = settle_dead_runs(places, &cluster, &mut progress)?;
+            if settled != Exit::Done {
+                return Ok(settled);
+            }
+        }
+        let manifest = match Catalog::new(&places.state_dir).find(&self.set) {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                eprintln!("zeebe-snap: {error:#}");
+                return Ok(Exit::Refused);
+            }
+        };
+        let locking = if self.dry_run {
+            Locking::Reads
+        } else {
+            Locking::Fresh
+        };
+        let mut world = Real::open(places, &cluster, locking, progress.clone())?;
+        progress.say("looking at the brokers".to_owned());
+        let seen = world.inspect()?;
+        progress.clear();
+        let runs = Runs::new(&places.state_dir);
+        let run = RunId::after(jiff::Timestamp::now(), runs.list()?.last());
+        let request = restore::Request {
+            allow_unverified: self.allow_unverified,
+        };
+        let (plan, findings) = restore::plan(&cluster, &seen, &manifest, &run, request);
+        eprint!("{}", findings_text(&findings));
+        let Some(plan) = plan else {
+            world.close();
+            if self.json {
+                print_json(
+                    &json!({ "format": 1, "verb": "restore", "result": "nothing", "set": manifest.origin.set, "findings": findings }),
+                )?;
+            }
+            eprintln!(
+                "zeebe-snap: set {} was not restored, and nothing was touched",
+                manifest.origin.set
+            );
+            return Ok(Exit::Refused);
+        };
+        if self.dry_run {
+            world.close();
+            match self.json {
+                true => print_json(&plan_json("restore", Some(&plan), &findings, &cluster))?,
+                false => print(&plan_text(&plan, &cluster))?,
+            }
+            return Ok(Exit::Done);
+        }
+        if !self.yes && !ask(&manifest)? {
+            world.close();
+            eprintln!("zeebe-snap: nothing was touched");
+            return Ok(Exit::Refused);
+        }
+
+        let mut file = runs.create(&run)?;
+        let mut journal = Journal::new(&mut file, Vec::new());
+        let ending = exec::run(plan, &mut journal, &mut world, &mut progress);
+        progress.clear();
+        world.close();
+        drop(lock);
+        let ending = ending?;
+        let nodes: Vec<_> = cluster.brokers.keys().copied().collect();
+        let set = &manifest.origin.set;
+        let result = match ending.point {
+            Point::Before => "failed",
+            Point::Past => "restored",
+        };
+        if self.json {
+            let mut document =
+                ending::document("restore", result, journal.entries(), &ending, &nodes);
+            document["set"] = json!(set);
+            document["cluster"] = json!(cluster.name);
+            document["run"] = json!(run);
+            print_json(&document)?;
+        } else if ending.point == Point::Past {
+            let kept = format!(
+                "What it replaced is kept as {} beside each data directory (`zeebe-snap status`).\n",
+                stage_name(&run)
+            );
+            print(&format!(
+                "Set {set} of {} is back.\n{kept}{}",
+                cluster.name,
+                ending::times(journal.entries(), &nodes)
+            ))?;
+        }
+        if let (Point::Before, Some(cause)) = (ending.point, &ending.cause) {
+            eprintln!(
+                "zeebe-snap: set {set} was not restored, the data is what it was: {}",
+                ending::why(cause)
+            );
+        }
+        if let Some(todo) = ending::todo(&ending) {
+            eprintln!("{todo}");
+        }
+        if ending
+            .failures
+            .iter()
+            .any(|failure| failure.fault.kind == FaultKind::Differs)
+        {
+            eprintln!(
+                "Hint: `zeebe-snap verify {set}` names every difference; choose another set."
+            );
+        }
+        Ok(ending::exit(&ending))
+    }
+}
+
+fn ask(manifest: &Manifest) -> Result<bool> {
+    if !io::stdin().is_terminal() {
+        eprintln!(
+            "zeebe-snap: a restore asks before it replaces data; there is no terminal to ask at, so say --yes"
+        );
+        return Ok(false);
+    }
+    let taken = manifest.origin.set.time().map(moment).unwrap_or_default();
+    eprintln!(
+        "This replaces the data of {} brokers by set {} of {taken}.",
+        manifest.members.len(),
+        manifest.origin.set
+    );
+    eprintln!("What happened since is not in it; the present data is kept beside the new.");
+    eprint!("Type yes to go on: ");
+    io::stderr().flush().context("write to the terminal")?;
+    let mut line = String::new();
+    io::stdin()
+        .read_line(&mut line)
+        .context("read the answer")?;
+    Ok(line.trim() == "yes")
+}

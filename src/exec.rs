@@ -1,0 +1,380 @@
+//! The executor: walks a plan, writes the journal, and unwinds when something goes wrong. It decides nothing: what a
+//! failure means stands in the plan, and what is owed after one is computed by `plan::recovery`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use crate::agent::protocol::{Fault, FaultKind, Performed};
+use crate::journal::{self, Durability, Entry, FORMAT, Journal, StepNo};
+use crate::plan::recovery::{self, Point};
+use crate::plan::{OnFailure, Plan, Stage, Step};
+
+/// What the executor acts on: agents and the catalog, or a world in memory.
+pub trait World {
+    /// The time.
+    fn now(&self) -> Timestamp;
+    /// Sets a step going. It ends with one [`Wake::Ended`]. `history` is the journal so far.
+    fn begin(&mut self, no: StepNo, step: &Step, history: &[Entry]);
+    /// Waits for the next thing to happen, no longer than `patience`.
+    fn next(&mut self, patience: Option<Duration>) -> Wake;
+    /// Makes every agent reachable again, as far as it can be.
+    fn renew(&mut self) -> Result<()>;
+}
+
+/// What the executor waits for.
+#[derive(Debug)]
+pub enum Wake {
+    /// A step has ended.
+    Ended(StepNo, Result<Performed, Fault>),
+    /// Somebody wants the run to end.
+    Interrupted,
+    /// Nothing happened for as long as was said.
+    Nothing,
+}
+
+/// Is told what happens.
+pub trait Sink {
+    /// A stage begins.
+    fn stage(&mut self, stage: &Stage);
+    /// A step failed; it is told again at the end.
+    fn failed(&mut self, step: &Step, fault: &Fault);
+    /// What was done is being undone.
+    fn unwinding(&mut self, why: &Cause);
+}
+
+/// Why a run did not go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// A step failed.
+    Failed {
+        /// "snapshot broker 2".
+        step: String,
+        /// Why.
+        fault: Fault,
+    },
+    /// A signal came.
+    Interrupted,
+    /// The window grew longer than `max_downtime`.
+    TooLong(Duration),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Failed { fault, .. } => fault.fmt(f),
+            Cause::Interrupted => f.write_str("it was interrupted"),
+            Cause::TooLong(budget) => write!(
+                f,
+                "the brokers were down longer than max_downtime ({budget:?})"
+            ),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ending {
+    /// Whether it came past the point from which nothing is undone.
+    pub point: Point,
+    /// Why it did not do all of its plan; `None` if it did.
+    pub cause: Option<Cause>,
+    /// Every step that failed, those of unwinding, too.
+    pub failures: Vec<Failure>,
+    /// What is owed still; `None` is nothing.
+    pub owed: Option<Plan>,
+}
+
+/// A step that failed.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Its place in the journal; steps of unwinding are of a later plan than the first.
+    pub no: StepNo,
+    /// What was to be done.
+    pub step: Step,
+    /// Why it was not.
+    pub fault: Fault,
+}
+
+/// Carries out `plan`, unwinds if it fails before its point, and closes the journal if nothing is owed.
+pub fn run(
+    plan: Plan,
+    journal: &mut Journal<'_>,
+    world: &mut dyn World,
+    sink: &mut dyn Sink,
+) -> Result<Ending> {
+    let mut walk = Walk {
+        journal,
+        world,
+        sink,
+        failures: Vec::new(),
+        interrupted: false,
+        unwinding: false,
+        unwritten: None,
+    };
+    let cause = walk.plan(plan)?;
+    let before = recovery::point(walk.journal.entries()) == Point::Before;
+    if let Some(cause) = cause.as_ref().filter(|_| before) {
+        walk.sink.unwinding(cause);
+        walk.settle()?;
+    }
+    walk.end(cause)
+}
+
+/// Settles what the dead run of `journal` owes.
+pub fn settle(
+    journal: &mut Journal<'_>,
+    world: &mut dyn World,
+    sink: &mut dyn Sink,
+) -> Result<Ending> {
+    let mut walk = Walk {
+        journal,
+        world,
+        sink,
+        failures: Vec::new(),
+        interrupted: false,
+        unwinding: false,
+        unwritten: None,
+    };
+    let cause = walk.settle()?;
+    walk.end(cause)
+}
+
+struct Walk<'a, 'j> {
+    journal: &'a mut Journal<'j>,
+    world: &'a mut dyn World,
+    sink: &'a mut dyn Sink,
+    failures: Vec<Failure>,
+    interrupted: bool,
+    /// Nothing interrupts an unwinding, and no budget ends it.
+    unwinding: bool,
+    /// The first line that could not be written when that was no reason to stop.
+    unwritten: Option<anyhow::Error>,
+}
+
+impl Walk<'_, '_> {
+    /// Writes a line. Brokers are not left down because a disk is full: when they are to be started a line that cannot be
+    /// written is kept in memory only, and said at the end. The next run finds the journal open and asks the system.
+    fn write(&mut self, entry: Entry, durability: Durability, must: bool) -> Result<()> {
+        match self.journal.add(entry, durability) {
+            Err(error) if !must || self.unwinding => {
+                self.unwritten.get_or_insert(error);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    fn end(mut self, cause: Option<Cause>) -> Result<Ending> {
+        let point = recovery::point(self.journal.entries());
+        let owed = recovery::plan(self.journal.entries());
+        if owed.is_none() && self.unwritten.is_none() {
+            let closed = Entry::Closed {
+                at: self.world.now(),
+            };
+            self.write(closed, Durability::Synced, false)?;
+        }
+        if let Some(error) = self.unwritten.take() {
+            return Err(
+                error.context("the brokers were seen to, but the journal could not be written")
+            );
+        }
+        Ok(Ending {
+            point,
+            cause,
+            failures: self.failures,
+            owed,
+        })
+    }
+
+    fn settle(&mut self) -> Result<Option<Cause>> {
+        let Some(owed) = recovery::plan(self.journal.entries()) else {
+            return Ok(None);
+        };
+        self.unwinding = recovery::point(self.journal.entries()) == Point::Before;
+        self.world.renew()?;
+        self.plan(owed)
+    }
+
+    /// Walks one plan. The journal is told first and what cannot be journalled is not begun.
+    fn plan(&mut self, plan: Plan) -> Result<Option<Cause>> {
+        let number = journal::plans(self.journal.entries()).len();
+        let entry = Entry::Plan {
+            format: FORMAT,
+            at: self.world.now(),
+            plan: plan.clone(),
+        };
+        self.write(entry, Durability::Synced, true)?;
+        let mut window = Window {
+            opened: None,
+            budget: plan.max_downtime,
+        };
+        for (index, stage) in plan.stages.iter().enumerate() {
+            let cause = match self.stage(number, index, stage, &mut window) {
+                Ok(cause) => cause,
+                // A journal that cannot be written ends a run like a failed step, not the unwinding of one.
+                Err(error) if stage.on_failure == OnFailure::Undo => Some(Cause::Failed {
+                    step: "journal".to_owned(),
+                    fault: error.into(),
+                }),
+                Err(error) => return Err(error),
+            };
+            if let Some(cause) = cause.filter(|_| stage.on_failure != OnFailure::GoOn) {
+                return Ok(Some(cause));
+            }
+        }
+        Ok(None)
+    }
+
+    fn stage(
+        &mut self,
+        plan: usize,
+        number: usize,
+        stage: &Stage,
+        window: &mut Window,
+    ) -> Result<Option<Cause>> {
+        let stoppable = !self.unwinding && stage.on_failure != OnFailure::GoOn;
+        if stoppable && self.interrupted {
+            return Ok(Some(Cause::Interrupted));
+        }
+        self.sink.stage(stage);
+        let sure = stage.steps.iter().any(Step::is_begun_durably);
+        let durability = if sure {
+            Durability::Synced
+        } else {
+            Durability::Written
+        };
+        let must = stage.on_failure != OnFailure::GoOn;
+        self.write(
+            Entry::Begun {
+                plan,
+                stage: number,
+                at: self.world.now(),
+            },
+            durability,
+            must,
+        )?;
+        if stage
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Stop { .. }))
+        {
+            window.opened.get_or_insert(self.world.now());
+        }
+        let mut pending = BTreeSet::new();
+        for (index, step) in stage.steps.iter().enumerate() {
+            let no = StepNo {
+                plan,
+                stage: number,
+                step: index,
+            };
+            pending.insert(no);
+            self.world.begin(no, step, self.journal.entries());
+        }
+        let mut first = None;
+        while !pending.is_empty() {
+            let patience = window
+                .left(self.world.now())
+                .filter(|_| stage.on_failure == OnFailure::Undo && !self.unwinding);
+            match self.world.next(patience) {
+                Wake::Ended(no, result) => {
+                    let ours = pending.remove(&no);
+                    if let Some(cause) = self.ended(no, result, ours, must)? {
+                        first.get_or_insert(cause);
+                    }
+                }
+                Wake::Interrupted => {
+                    self.interrupted = true;
+                    if stoppable {
+                        first.get_or_insert(Cause::Interrupted);
+                    }
+                }
+                Wake::Nothing => {
+                    if patience.is_some()
+                        && window
+                            .left(self.world.now())
+                            .is_some_and(|left| left.is_zero())
+                    {
+                        first.get_or_insert(Cause::TooLong(window.budget));
+                    }
+                }
+            }
+            // What is still going on is left to end by itself: brokers are not kept waiting for it.
+            if first.is_some() && stage.on_failure == OnFailure::Undo {
+                break;
+            }
+            if first == Some(Cause::Interrupted) {
+                break;
+            }
+        }
+        Ok(first)
+    }
+
+    fn ended(
+        &mut self,
+        no: StepNo,
+        result: Result<Performed, Fault>,
+        ours: bool,
+        must: bool,
+    ) -> Result<Option<Cause>> {
+        let step = journal::step(&journal::plans(self.journal.entries()), no).cloned();
+        match (result, step) {
+            (Ok(performed), step) => {
+                let durability = match step {
+                    Some(step) if step.is_done_durably() => Durability::Synced,
+                    _ => Durability::Written,
+                };
+                self.write(
+                    Entry::Done {
+                        no,
+                        performed: Box::new(performed),
+                    },
+                    durability,
+                    must,
+                )?;
+                Ok(None)
+            }
+            (Err(fault), Some(step)) => {
+                self.write(
+                    Entry::Failed {
+                        no,
+                        fault: fault.clone(),
+                    },
+                    Durability::Written,
+                    must,
+                )?;
+                // Of a step that was left to end by itself only a real failure is worth a word.
+                if ours || fault.kind == FaultKind::Other {
+                    self.sink.failed(&step, &fault);
+                    self.failures.push(Failure {
+                        no,
+                        step: step.clone(),
+                        fault: fault.clone(),
+                    });
+                }
+                Ok(ours.then(|| Cause::Failed {
+                    step: step.to_string(),
+                    fault,
+                }))
+            }
+            (Err(_), None) => Ok(None),
+        }
+    }
+}
+
+/// How long the brokers are down.
+struct Window {
+    opened: Option<Timestamp>,
+    budget: Duration,
+}
+
+impl Window {
+    /// What is left of the budget, once it is open.
+    fn left(&self, now: Timestamp) -> Option<Duration> {
+        let since = Duration::try_from(now.duration_since(self.opened?)).unwrap_or_default();
+        Some(self.budget.saturating_sub(since))
+    }
+}

@@ -1,0 +1,7 @@
+//! Parse, log, dispatch, exit code; nothing else.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    zeebe_snap::cmd::main().into()
+}

@@ -1,0 +1,302 @@
+//! What a run still owes: a pure function of its journal. Unwinding a run that failed and `recover` after a crash are this.
+//!
+//! Whatever was begun and is not known to be done may have been done: its reverse is planned, and asks the system first.
+//! What was never begun owes nothing, so that only what the run did is undone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zeebe_snap_backends::{Label, SnapName, Snapshot, StageName, VolumeId};
+
+use super::backup::digesting;
+use super::{Aim, OnFailure, Plan, Stage, Step};
+use crate::id::{NodeId, SetId};
+use crate::journal::{Entry, StepNo, plans, step};
+use crate::process::Process;
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// All can be undone.
+    Before,
+    /// A backup is captured, a restore committed: it is not undone any more.
+    Past,
+}
+
+/// What a journal says was begun and is not settled.
+#[derive(Debug, Default)]
+struct Debts {
+    /// Brokers that were told to stop, and by what process.
+    stopped: BTreeMap<NodeId, Process>,
+    /// Brokers whose start a plan that is past its point holds, or that were told to stop.
+    to_start: BTreeSet<NodeId>,
+    snapshots: BTreeMap<NodeId, (VolumeId, SnapName, Label)>,
+    staged: BTreeMap<NodeId, (VolumeId, Snapshot, StageName)>,
+    swapped: BTreeMap<NodeId, (VolumeId, Snapshot, StageName)>,
+    recorded: bool,
+    completed: bool,
+    forgotten: bool,
+}
+
+/// Whether the run of `entries` is past the point from which it is not undone: every step of its first plan that would be
+/// undone on failure was done before any recovery was planned. (What ends after that ends in vain.)
+pub fn point(entries: &[Entry]) -> Point {
+    let plans = plans(entries);
+    let Some(first) = plans.first() else {
+        return Point::Before;
+    };
+    let is_plan = |entry: &Entry| matches!(entry, Entry::Plan { .. });
+    let second = entries
+        .iter()
+        .skip(1)
+        .position(is_plan)
+        .map_or(entries.len(), |index| index + 1);
+    let done: BTreeSet<StepNo> = entries[..second]
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Done { no, .. } => Some(*no),
+            _ => None,
+        })
+        .collect();
+    let to_undo = first
+        .stages
+        .iter()
+        .enumerate()
+        .filter(|(_, stage)| stage.on_failure == OnFailure::Undo);
+    let mut numbers = to_undo.flat_map(|(stage, of)| {
+        (0..of.steps.len()).map(move |step| StepNo {
+            plan: 0,
+            stage,
+            step,
+        })
+    });
+    if numbers.all(|no| done.contains(&no)) {
+        Point::Past
+    } else {
+        Point::Before
+    }
+}
+
+/// The plan that settles what the run of `entries` owes; `None` if it owes nothing.
+pub fn plan(entries: &[Entry]) -> Option<Plan> {
+    let plans = plans(entries);
+    let first = *plans.first()?;
+    let debts = debts(entries, &plans);
+    let stages = match (&first.aim, point(entries)) {
+        (Aim::Backup { origin }, Point::Before) => undo_backup(&debts, &origin.set),
+        (Aim::Backup { origin }, Point::Past) => {
+            let mut stages = vec![starts(&debts)];
+            if !debts.recorded {
+                stages.push(go_on(vec![Step::Record {
+                    set: origin.set.clone(),
+                }]));
+            }
+            stages.push(healthy(&debts));
+            if !debts.completed {
+                stages.extend(digesting(origin));
+            }
+            stages
+        }
+        (Aim::Restore { .. }, Point::Before) => undo_restore(&debts),
+        (Aim::Restore { .. }, Point::Past) => {
+            let all = first.stages.iter().flat_map(|stage| &stage.steps);
+            let planned = all
+                .filter(|step| matches!(step, Step::Start { .. }))
+                .filter_map(Step::node);
+            let owed = planned.filter(|node| !is_started(entries, &plans, *node));
+            let steps = owed
+                .map(|node| Step::Start {
+                    node,
+                    stopped: debts.stopped.get(&node).cloned(),
+                })
+                .collect::<Vec<_>>();
+            let nodes = steps.iter().filter_map(Step::node).collect();
+            vec![go_on(steps), go_on(vec![Step::AwaitHealthy { nodes }])]
+        }
+        (Aim::Recover, _) => Vec::new(),
+    };
+    let stages: Vec<Stage> = stages
+        .into_iter()
+        .filter(|stage| stage.steps.iter().any(|step| !step.is_about_nobody()))
+        .collect();
+    (!stages.is_empty()).then(|| Plan {
+        aim: Aim::Recover,
+        max_downtime: first.max_downtime,
+        stages,
+    })
+}
+
+fn go_on(steps: Vec<Step>) -> Stage {
+    Stage {
+        on_failure: OnFailure::GoOn,
+        steps,
+    }
+}
+
+fn starts(debts: &Debts) -> Stage {
+    go_on(
+        debts
+            .to_start
+            .iter()
+            .map(|node| Step::Start {
+                node: *node,
+                stopped: debts.stopped.get(node).cloned(),
+            })
+            .collect(),
+    )
+}
+
+fn healthy(debts: &Debts) -> Stage {
+    go_on(vec![Step::AwaitHealthy {
+        nodes: debts.to_start.iter().copied().collect(),
+    }])
+}
+
+/// Brokers first.
+fn undo_backup(debts: &Debts, set: &SetId) -> Vec<Stage> {
+    let destroy = |(node, (volume, snapshot, label)): (&NodeId, &(VolumeId, SnapName, Label))| {
+        Step::Destroy {
+            node: *node,
+            volume: volume.clone(),
+            snapshot: snapshot.clone(),
+            label: label.clone(),
+        }
+    };
+    let forget = if debts.forgotten {
+        Vec::new()
+    } else {
+        vec![Step::Forget { set: set.clone() }]
+    };
+    vec![
+        starts(debts),
+        go_on(debts.snapshots.iter().map(destroy).collect()),
+        go_on(forget),
+        healthy(debts),
+    ]
+}
+
+/// The swap is settled before any start.
+fn undo_restore(debts: &Debts) -> Vec<Stage> {
+    let back = |(node, (volume, snapshot, stage)): (&NodeId, &(VolumeId, Snapshot, StageName))| {
+        Step::SwapBack {
+            node: *node,
+            volume: volume.clone(),
+            snapshot: snapshot.clone(),
+            stage: stage.clone(),
+        }
+    };
+    let discard =
+        |(node, (volume, snapshot, stage)): (&NodeId, &(VolumeId, Snapshot, StageName))| {
+            Step::Discard {
+                node: *node,
+                volume: volume.clone(),
+                snapshot: snapshot.clone(),
+                stage: stage.clone(),
+            }
+        };
+    // A folder that could not be put back keeps every broker down: no cluster runs on folders of different times.
+    let swap_back = Stage {
+        on_failure: OnFailure::Leave,
+        steps: debts.swapped.iter().map(back).collect(),
+    };
+    vec![
+        swap_back,
+        starts(debts),
+        go_on(debts.staged.iter().map(discard).collect()),
+        healthy(debts),
+    ]
+}
+
+fn is_started(entries: &[Entry], plans: &[&Plan], node: NodeId) -> bool {
+    entries.iter().any(|entry| match entry {
+        Entry::Done { no, .. } => {
+            matches!(step(plans, *no), Some(Step::Start { node: other, .. }) if *other == node)
+        }
+        _ => false,
+    })
+}
+
+fn debts(entries: &[Entry], plans: &[&Plan]) -> Debts {
+    let mut debts = Debts::default();
+    for entry in entries {
+        match entry {
+            Entry::Begun { plan, stage, .. } => {
+                for step in plans
+                    .get(*plan)
+                    .and_then(|plan| plan.stages.get(*stage))
+                    .into_iter()
+                    .flat_map(|stage| &stage.steps)
+                {
+                    debts.begin(step);
+                }
+            }
+            Entry::Done { no, .. } => {
+                if let Some(step) = step(plans, *no) {
+                    debts.settle(step);
+                }
+            }
+            Entry::Plan { .. } | Entry::Failed { .. } | Entry::Closed { .. } => {}
+        }
+    }
+    debts
+}
+
+impl Debts {
+    fn begin(&mut self, step: &Step) {
+        match step {
+            Step::Stop { node, broker, .. } => {
+                self.stopped.insert(*node, broker.clone());
+                self.to_start.insert(*node);
+            }
+            Step::Prepare {
+                node,
+                volume,
+                snapshot,
+                label,
+            } => {
+                self.snapshots
+                    .insert(*node, (volume.clone(), snapshot.clone(), label.clone()));
+            }
+            Step::StageData {
+                node,
+                volume,
+                snapshot,
+                stage,
+                ..
+            } => {
+                self.staged
+                    .insert(*node, (volume.clone(), snapshot.clone(), stage.clone()));
+            }
+            Step::Swap {
+                node,
+                volume,
+                snapshot,
+                stage,
+            } => {
+                self.swapped
+                    .insert(*node, (volume.clone(), snapshot.clone(), stage.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    fn settle(&mut self, step: &Step) {
+        match step {
+            Step::Start { node, .. } => {
+                self.to_start.remove(node);
+            }
+            Step::Destroy { node, .. } => {
+                self.snapshots.remove(node);
+            }
+            Step::SwapBack { node, .. } => {
+                self.swapped.remove(node);
+            }
+            Step::Discard { node, .. } => {
+                self.staged.remove(node);
+            }
+            Step::Record { .. } => self.recorded = true,
+            Step::Complete { .. } => self.completed = true,
+            Step::Forget { .. } => self.forgotten = true,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Planning a restore in place, and finding what speaks against it.
+
+use std::collections::BTreeSet;
+
+use super::backup::{learned, look_at_holders};
+use super::{Aim, Finding, Findings, OnFailure, Plan, Stage, Step, Stuck, label, stage_name};
+use crate::agent::protocol::Seen;
+use crate::catalog::manifest::{Manifest, SetState};
+use crate::config::Cluster;
+use crate::id::{NodeId, RunId};
+
+/// What a person asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Request {
+    /// A set whose digests are not in is restored all the same.
+    pub allow_unverified: bool,
+}
+
+/// The plan of a restore of `manifest`, or none where something speaks against it; and all that was found.
+pub fn plan(
+    cluster: &Cluster,
+    seen: &[Seen],
+    manifest: &Manifest,
+    run: &RunId,
+    request: Request,
+) -> (Option<Plan>, Vec<Finding>) {
+    let mut findings = Findings::default();
+    look_at_set(cluster, manifest, request, &mut findings);
+    let mut parts = Vec::new();
+    for seen in seen {
+        parts.extend(look_at_broker(cluster, seen, manifest, &mut findings));
+    }
+    if findings.refuses() {
+        return (None, findings.0);
+    }
+    let stages = stages(cluster, seen, manifest, run, &parts);
+    let aim = Aim::Restore {
+        set: manifest.origin.set.clone(),
+        stage: stage_name(run),
+    };
+    (
+        Some(Plan {
+            aim,
+            max_downtime: cluster.max_downtime,
+            stages,
+        }),
+        findings.0,
+    )
+}
+
+fn look_at_set(cluster: &Cluster, manifest: &Manifest, request: Request, findings: &mut Findings) {
+    let set = &manifest.origin.set;
+    if manifest.origin.cluster != cluster.name {
+        findings.refuse(
+            None,
+            format!(
+                "set {set} is of the cluster {}, cluster.toml is of {}",
+                manifest.origin.cluster, cluster.name
+            ),
+            "a set goes back to the cluster it came from",
+            "use the other cluster.toml",
+        );
+    }
+    let (of_set, of_cluster): (BTreeSet<NodeId>, BTreeSet<NodeId>) = (
+        manifest.members.iter().map(|member| member.node).collect(),
+        cluster.brokers.keys().copied().collect(),
+    );
+    if of_set != of_cluster {
+        let list = |nodes: &BTreeSet<NodeId>| {
+            nodes
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        findings.refuse(
+            None,
+            format!(
+                "set {set} has the brokers {}, cluster.toml has {}",
+                list(&of_set),
+                list(&of_cluster)
+            ),
+            "Zeebe needs the same number of brokers with the same node ids",
+            "correct cluster.toml, or choose another set",
+        );
+    }
+    if manifest.state() != SetState::Complete && !request.allow_unverified {
+        findings.refuse(
+            None,
+            format!("set {set} is captured, but its digests are not in"),
+            "what would come back could not be proven to be what was captured",
+            "run `zeebe-snap recover`, which completes it, or say --allow-unverified",
+        );
+    }
+}
+
+/// One broker's part in the restore.
+struct Part {
+    node: NodeId,
+    volume: zeebe_snap_backends::VolumeId,
+    snapshot: zeebe_snap_backends::Snapshot,
+}
+
+fn look_at_broker(
+    cluster: &Cluster,
+    seen: &Seen,
+    manifest: &Manifest,
+    findings: &mut Findings,
+) -> Option<Part> {
+    let node = seen.node;
+    let set = &manifest.origin.set;
+    if let Some(trouble) = &seen.service.trouble {
+        findings.refuse(
+            Some(node),
+            trouble.clone(),
+            "the broker could not be stopped and started",
+            "correct `service` in cluster.toml",
+        );
+    }
+    look_at_version(cluster, seen, manifest, findings);
+    // A broker whose data was deleted holds nothing any more; its service still knows its process.
+    if !seen.holders.is_empty() || seen.process().is_none() {
+        look_at_holders(seen, findings);
+    }
+    let wanted = manifest.snapshot(node)?;
+    let volume = match &seen.volume {
+        Ok(volume) => volume,
+        Err(why) => {
+            findings.refuse(
+                Some(node),
+                why.clone(),
+                "there is nothing to bring back from",
+                "see the README for what is built",
+            );
+            return None;
+        }
+    };
+    match &volume.bring_back {
+        None => findings.refuse(
+            Some(node),
+            format!("{} cannot be brought back in place", volume.id),
+            "its backend has no rollback",
+            "see the README",
+        ),
+        Some(obstacles) => {
+            for obstacle in obstacles {
+                findings.refuse(Some(node), &obstacle.what, &obstacle.why, &obstacle.todo);
+            }
+        }
+    }
+    match volume
+        .snapshots
+        .iter()
+        .find(|snapshot| snapshot.name == wanted.name)
+    {
+        Some(found) if *found == wanted => Some(Part {
+            node,
+            volume: volume.id.clone(),
+            snapshot: wanted,
+        }),
+        Some(found) => {
+            findings.refuse(
+                Some(node),
+                format!(
+                    "snapshot {} of {} is {}, set {set} has {}",
+                    wanted.name, volume.id, found.identity, wanted.identity
+                ),
+                "it is another snapshot of the same name",
+                "find out who made it; the set cannot be restored",
+            );
+            None
+        }
+        None => {
+            findings.refuse(
+                Some(node),
+                format!("{} has no snapshot {}", volume.id, wanted.name),
+                format!(
+                    "set {set} has lost a member, and members are restored together or not at all"
+                ),
+                "choose another set",
+            );
+            None
+        }
+    }
+}
+
+fn look_at_version(cluster: &Cluster, seen: &Seen, manifest: &Manifest, findings: &mut Findings) {
+    let node = seen.node;
+    let of_set = manifest
+        .origin
+        .brokers
+        .iter()
+        .find(|broker| broker.node == node)
+        .and_then(|broker| broker.zeebe.as_ref());
+    let of_broker = cluster
+        .brokers
+        .get(&node)
+        .and_then(|broker| learned(seen, broker));
+    match (of_set, of_broker) {
+        (Some(source), Some(target)) => {
+            if let Some(why) = target.version.refuses(&source.version) {
+                let what = format!("broker {node} is Zeebe {} ({}), set {} is of {}", target.version, target.from, manifest.origin.set, source.version);
+                findings.refuse(Some(node), what, why, "install the set's version");
+            } else if target.version != source.version {
+                findings.warn(
+                    Some(node),
+                    format!("broker {node} is Zeebe {}, the set is of {}", target.version, source.version),
+                    "once it has started on the set's data there is no way back to the lower version with that data",
+                    "nothing, if that is meant",
+                );
+            }
+        }
+        (Some(source), None) => findings.warn(
+            Some(node),
+            format!("which Zeebe broker {node} is cannot be seen while it is down; the set is of {}", source.version),
+            "a lower version silently deletes what it cannot read",
+            "make sure it is the same version or the next minor; `install` or `version` in cluster.toml lets this be checked",
+        ),
+        (None, _) => findings.refuse(
+            Some(node),
+            format!("which Zeebe the data of broker {node} in set {} is of is not known", manifest.origin.set),
+            "a lower version silently deletes what it cannot read",
+            "choose a set that was taken of a running cluster",
+        ),
+    }
+}
+
+fn stages(
+    cluster: &Cluster,
+    seen: &[Seen],
+    manifest: &Manifest,
+    run: &RunId,
+    parts: &[Part],
+) -> Vec<Stage> {
+    let undo = |steps: Vec<Step>| Stage {
+        on_failure: OnFailure::Undo,
+        steps,
+    };
+    let go_on = |steps: Vec<Step>| Stage {
+        on_failure: OnFailure::GoOn,
+        steps,
+    };
+    let set = &manifest.origin.set;
+    let stage = stage_name(run);
+    let nodes: Vec<NodeId> = parts.iter().map(|part| part.node).collect();
+    let running: Vec<_> = seen
+        .iter()
+        .filter(|seen| seen.is_up())
+        .filter_map(|seen| Some((seen.node, seen.process()?.clone())))
+        .collect();
+    let seen_holding: Vec<_> = seen
+        .iter()
+        .filter(|seen| !seen.holders.is_empty())
+        .filter_map(|seen| Some((seen.node, seen.process()?.clone())))
+        .collect();
+    let each = |make: &dyn Fn(&Part) -> Step| parts.iter().map(make).collect::<Vec<_>>();
+    let stopped = |node: NodeId| {
+        running
+            .iter()
+            .find(|(other, _)| *other == node)
+            .map(|(_, broker)| broker.clone())
+    };
+
+    // One after another: each digest uses all cores.
+    let mut stages: Vec<Stage> = match manifest.state() {
+        SetState::Captured => Vec::new(),
+        SetState::Complete => each(&|p| Step::Verify {
+            node: p.node,
+            set: set.clone(),
+            volume: p.volume.clone(),
+            snapshot: p.snapshot.clone(),
+        })
+        .into_iter()
+        .map(|step| undo(vec![step]))
+        .collect(),
+    };
+    stages.extend([
+        undo(each(&|p| {
+            let mut label = label(&cluster.name, set, p.node);
+            label.insert("restore".to_owned(), run.to_string());
+            Step::StageData {
+                node: p.node,
+                volume: p.volume.clone(),
+                snapshot: p.snapshot.clone(),
+                stage: stage.clone(),
+                label,
+            }
+        })),
+        undo(vec![Step::ProveSeen {
+            brokers: seen_holding,
+        }]),
+        // A cluster that has to be restored is often one that does not end by itself.
+        undo(
+            running
+                .iter()
+                .map(|(node, broker)| Step::Stop {
+                    node: *node,
+                    broker: broker.clone(),
+                    stuck: Stuck::IsKilled,
+                })
+                .collect(),
+        ),
+        undo(vec![Step::ProveDown {
+            nodes: nodes.clone(),
+        }]),
+        undo(each(&|p| Step::Swap {
+            node: p.node,
+            volume: p.volume.clone(),
+            snapshot: p.snapshot.clone(),
+            stage: stage.clone(),
+        })),
+        undo(vec![Step::ProveDown {
+            nodes: nodes.clone(),
+        }]),
+        undo(vec![Step::Commit { set: set.clone() }]),
+        go_on(each(&|p| Step::Start {
+            node: p.node,
+            stopped: stopped(p.node),
+        })),
+        go_on(vec![Step::AwaitHealthy { nodes }]),
+    ]);
+    stages.retain(|stage| stage.steps.iter().any(|step| !step.is_about_nobody()));
+    stages
+}

@@ -1,0 +1,413 @@
+//! Processes of this host: which of them has a file of a data directory open or mapped, and ending one for certain.
+//!
+//! The proof that a broker is down rests on this page. Files are known by the device and inode that stat(2) gives for
+//! `/proc/PID/map_files/*` and `/proc/PID/fd/*`: names fail under bind mounts and in containers, and the device numbers
+//! in `/proc/PID/maps` are not stat's on btrfs (both tried). Must not know what a broker is.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+/// A process, told from any later one that is given its number.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Process {
+    /// Its number.
+    pub pid: i32,
+    /// When it began, in clock ticks since boot (proc_pid_stat(5), field 22).
+    pub started: u64,
+    /// The boot it belongs to.
+    pub boot: String,
+}
+
+/// A process that has a file of a data directory open or mapped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Which.
+    pub process: Process,
+    /// Its command line, shortened.
+    pub command: String,
+    /// The process that started it.
+    pub parent: i32,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {} ({})", self.process.pid, self.command)
+    }
+}
+
+fn boot() -> Result<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("read the boot id")?;
+    Ok(id.trim().to_owned())
+}
+
+impl Process {
+    /// The process that has number `pid` now; `None` if there is none, or only its exit code is left.
+    pub fn find(pid: i32) -> Result<Option<Process>> {
+        Ok(stat(pid)?.map(|stat| stat.process))
+    }
+
+    /// The calling process.
+    pub fn own() -> Result<Process> {
+        let pid = i32::try_from(std::process::id()).context("own pid")?;
+        Process::find(pid)?.context("this process is not in /proc")
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&self) -> Result<bool> {
+        Ok(Process::find(self.pid)?.as_ref() == Some(self))
+    }
+
+    /// A descriptor that means this process and no other; `None` if it has ended.
+    fn open(&self) -> Result<Option<OwnedFd>> {
+        let pid = Pid::from_raw(self.pid).context("a pid is not 0")?;
+        let fd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(fd) => fd,
+            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("open process {}", self.pid)),
+        };
+        // Opened by number: it is this process if this process is still there now.
+        Ok(self.is_alive()?.then_some(fd))
+    }
+
+    /// Sends a signal; to one that has ended, none.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let Some(fd) = self.open()? else {
+            return Ok(());
+        };
+        match pidfd_send_signal(fd, signal) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("signal process {}", self.pid)),
+        }
+    }
+
+    /// Waits for its end, up to `deadline` or until `give_up` says so. True if it has ended.
+    pub fn wait(&self, deadline: Instant, give_up: impl Fn() -> bool) -> Result<bool> {
+        let Some(fd) = self.open()? else {
+            return Ok(true);
+        };
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Woken now and then to ask whether the wait was called off.
+            let slice = left.min(Duration::from_millis(50));
+            let timeout = Timespec::try_from(slice).context("a timeout")?;
+            let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+            match poll(&mut fds, Some(&timeout)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return Ok(true),
+                Err(error) => {
+                    return Err(error).with_context(|| format!("wait for process {}", self.pid));
+                }
+            }
+            if left.is_zero() || give_up() {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+struct Stat {
+    process: Process,
+    parent: i32,
+}
+
+fn stat(pid: i32) -> Result<Option<Stat>> {
+    let path = format!("/proc/{pid}/stat");
+    let text = match fs::read(&path) {
+        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+        Err(error) if gone(&error) => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("read {path}")),
+    };
+    // The name, in brackets, can hold anything; what follows its last bracket cannot.
+    let fields: Vec<&str> = text
+        .rsplit_once(") ")
+        .map(|(_, rest)| rest.split(' ').collect())
+        .unwrap_or_default();
+    let number = |index: usize| {
+        fields
+            .get(index)
+            .and_then(|field| field.parse::<u64>().ok())
+    };
+    match (fields.first(), number(1), number(19)) {
+        (Some(&"Z" | &"X"), ..) => Ok(None),
+        (Some(_), Some(parent), Some(started)) => {
+            let parent = i32::try_from(parent).unwrap_or_default();
+            Ok(Some(Stat {
+                process: Process {
+                    pid,
+                    started,
+                    boot: boot()?,
+                },
+                parent,
+            }))
+        }
+        _ => bail!("{path} is not of the form of proc_pid_stat(5)"),
+    }
+}
+
+/// The process ended while it was looked at.
+fn gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(nix::errno::Errno::ESRCH as i32)
+}
+
+/// Which files a scan looks for.
+#[derive(Debug)]
+struct Wanted<'a> {
+    data: &'a Path,
+    device: u64,
+    /// The directory is the root of its device: every file of it counts, deleted ones too.
+    whole_device: bool,
+    /// The files below it, looked up when a file of the device first turns up.
+    inodes: Option<BTreeSet<u64>>,
+}
+
+impl<'a> Wanted<'a> {
+    /// `None` where there is no such directory, and so nobody holds it.
+    fn new(data: &'a Path) -> Result<Option<Wanted<'a>>> {
+        let device = |path: &Path| match fs::metadata(path) {
+            Ok(meta) => Ok(Some(meta.dev())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("look at {}", path.display())),
+        };
+        let Some(own) = device(data)? else {
+            return Ok(None);
+        };
+        let above = data.parent().map(device).transpose()?.flatten();
+        Ok(Some(Wanted {
+            data,
+            device: own,
+            whole_device: above != Some(own),
+            inodes: None,
+        }))
+    }
+
+    fn has(&mut self, device: u64, inode: u64) -> Result<bool> {
+        if device != self.device {
+            return Ok(false);
+        }
+        if self.whole_device {
+            return Ok(true);
+        }
+        if self.inodes.is_none() {
+            let mut inodes = BTreeSet::new();
+            collect(self.data, self.device, &mut inodes)?;
+            self.inodes = Some(inodes);
+        }
+        Ok(self
+            .inodes
+            .as_ref()
+            .is_some_and(|inodes| inodes.contains(&inode)))
+    }
+}
+
+fn collect(dir: &Path, device: u64, inodes: &mut BTreeSet<u64>) -> Result<()> {
+    let mut pending = vec![dir.to_owned()];
+    while let Some(dir) = pending.pop() {
+        let listing = match fs::read_dir(&dir) {
+            Ok(listing) => listing,
+            Err(error) if gone(&error) => continue,
+            Err(error) => return Err(error).with_context(|| format!("list {}", dir.display())),
+        };
+        for entry in listing {
+            let entry = entry.with_context(|| format!("list {}", dir.display()))?;
+            let meta = match entry.metadata() {
+                Ok(meta) => meta,
+                Err(error) if gone(&error) => continue,
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("look at {}", entry.path().display()));
+                }
+            };
+            if meta.dev() == device {
+                inodes.insert(meta.ino());
+                if meta.is_dir() {
+                    pending.push(entry.path());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Who has a file of each of `folders` open or mapped, in one pass over all processes. This process does not count.
+///
+/// A process that cannot be looked into is an error: it could be a holder. So this needs root.
+pub fn holders(folders: &[PathBuf]) -> Result<Vec<Vec<Holder>>> {
+    let mut wanted = folders
+        .iter()
+        .map(|folder| Wanted::new(folder))
+        .collect::<Result<Vec<_>>>()?;
+    let mut found: Vec<Vec<Holder>> = vec![Vec::new(); folders.len()];
+    let own = std::process::id().to_string();
+    for entry in fs::read_dir("/proc").context("list /proc")? {
+        let name = entry.context("list /proc")?.file_name();
+        let Some(pid) = name
+            .to_str()
+            .filter(|name| *name != own)
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
+            continue;
+        };
+        let mut holds = vec![false; folders.len()];
+        for kind in ["map_files", "fd"] {
+            look_into(
+                &Path::new("/proc").join(&name).join(kind),
+                &mut wanted,
+                &mut holds,
+            )?;
+        }
+        if holds.contains(&true)
+            && let Some(holder) = holder(pid)?
+        {
+            for (index, _) in holds.iter().enumerate().filter(|(_, holds)| **holds) {
+                found[index].push(holder.clone());
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn look_into(dir: &Path, wanted: &mut [Option<Wanted<'_>>], holds: &mut [bool]) -> Result<()> {
+    let listing = match fs::read_dir(dir) {
+        Ok(listing) => listing,
+        Err(error) if gone(&error) => return Ok(()),
+        Err(error) => {
+            return Err(error)
+                .with_context(|| format!("list {}, which a proof of down must", dir.display()));
+        }
+    };
+    for entry in listing {
+        let path: PathBuf = match entry {
+            Ok(entry) => entry.path(),
+            Err(error) if gone(&error) => return Ok(()),
+            Err(error) => return Err(error).with_context(|| format!("list {}", dir.display())),
+        };
+        // metadata follows the link to the file itself, under whatever name and in whatever namespace it was opened.
+        let meta = match fs::metadata(&path) {
+            Ok(meta) => meta,
+            Err(error) if gone(&error) => continue,
+            Err(error) => return Err(error).with_context(|| format!("look at {}", path.display())),
+        };
+        for (wanted, holds) in wanted
+            .iter_mut()
+            .zip(holds.iter_mut())
+            .filter(|(_, holds)| !**holds)
+        {
+            if let Some(wanted) = wanted {
+                *holds = wanted.has(meta.dev(), meta.ino())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is shown of process `pid`; `None` if it has ended.
+pub fn holder(pid: i32) -> Result<Option<Holder>> {
+    let Some(stat) = stat(pid)? else {
+        return Ok(None);
+    };
+    Ok(Some(Holder {
+        process: stat.process,
+        command: command(pid)?,
+        parent: stat.parent,
+    }))
+}
+
+/// The program and the last word of its command line, where a JVM names its main class; never what lies between, since
+/// secrets are given there.
+fn command(pid: i32) -> Result<String> {
+    let path = format!("/proc/{pid}/cmdline");
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if gone(&error) => Vec::new(),
+        Err(error) => return Err(error).with_context(|| format!("read {path}")),
+    };
+    let words: Vec<String> = bytes
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty())
+        .map(|word| {
+            String::from_utf8_lossy(word)
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(80)
+                .collect()
+        })
+        .collect();
+    let main_class = words
+        .iter()
+        .skip(1)
+        .find(|word| word.starts_with("io.camunda."));
+    let script = words
+        .get(1)
+        .filter(|word| !word.starts_with('-') && Path::new(word).is_file());
+    Ok(match (words.first(), main_class.or(script)) {
+        (Some(program), Some(what)) => format!("{program} … {what}"),
+        (Some(program), None) => program.clone(),
+        (None, _) => "a process with no command line".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    /// Runs as root only, as the program does; the container and the CI are root.
+    #[test]
+    fn a_process_that_has_a_file_open_is_found_and_told_from_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let (held, other) = (dir.path().join("held"), dir.path().join("other"));
+        for folder in [&held, &other] {
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join("segment"), "x").unwrap();
+        }
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .stdin(File::open(held.join("segment")).unwrap())
+            .spawn()
+            .unwrap();
+        let found = holders(&[held.clone(), other, dir.path().join("gone")]).unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert_eq!(
+            found[0]
+                .iter()
+                .map(|holder| holder.process.pid)
+                .collect::<Vec<_>>(),
+            [pid]
+        );
+        assert!(found[1].is_empty() && found[2].is_empty());
+
+        let process = found[0][0].process.clone();
+        assert!(process.is_alive().unwrap());
+        let soon = || Instant::now() + Duration::from_millis(60);
+        assert!(!process.wait(soon(), || false).unwrap());
+        process.signal(Signal::KILL).unwrap();
+        assert!(
+            process
+                .wait(Instant::now() + Duration::from_secs(10), || false)
+                .unwrap()
+        );
+        child.wait().unwrap();
+        assert!(!process.is_alive().unwrap());
+        assert!(holders(&[held]).unwrap()[0].is_empty());
+    }
+
+    #[test]
+    fn a_later_process_of_the_same_number_is_another() {
+        let mut process = Process::own().unwrap();
+        process.started += 1;
+        assert!(!process.is_alive().unwrap());
+        process.signal(Signal::KILL).unwrap();
+    }
+}

@@ -1,0 +1,198 @@
+//! Brokers started and stopped by commands.
+//!
+//! What this program starts, it starts by `launch`: a session of its own, its output in a log, and a record of its
+//! process, so that a later run knows it even before it has opened a file.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use zeebe_snap_backends::cmd::Cmd;
+
+use super::State;
+use super::launch::open_log;
+use crate::process::{Holder, Process};
+
+pub fn state(
+    record: &Path,
+    start: &[String],
+    stop: Option<&[String]>,
+    holders: &[Holder],
+) -> Result<State> {
+    let started = match read_record(record)? {
+        Some(process) if process.is_alive()? => Some(process),
+        _ => None,
+    };
+    let main = started.clone().or_else(|| match top(holders).as_slice() {
+        [one] => Some(one.process.clone()),
+        _ => None,
+    });
+    let seen = match (&started, holders) {
+        (Some(process), _) => format!("pid {}, started by zeebe-snap, runs", process.pid),
+        (None, []) => "nobody holds its data directory".to_owned(),
+        (None, [one, ..]) => format!("{one} holds its data directory"),
+    };
+    Ok(State {
+        up: started.is_some() || !holders.is_empty(),
+        main,
+        seen,
+        trouble: trouble(start).or(stop.and_then(trouble)),
+    })
+}
+
+/// The holders that no other holder started.
+fn top(holders: &[Holder]) -> Vec<&Holder> {
+    let started_by_another = |holder: &Holder| {
+        holders
+            .iter()
+            .any(|other| other.process.pid == holder.parent)
+    };
+    holders
+        .iter()
+        .filter(|holder| !started_by_another(holder))
+        .collect()
+}
+
+fn trouble(words: &[String]) -> Option<String> {
+    let program = super::program(words)?;
+    nix::unistd::access(program, nix::unistd::AccessFlags::X_OK)
+        .err()
+        .map(|error| format!("{} cannot be run: {}", program.display(), error.desc()))
+}
+
+pub fn read_record(path: &Path) -> Result<Option<Process>> {
+    match fs::read(path) {
+        // Written in place by a process that may have been killed: what does not read is no record.
+        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+pub fn ask_to_stop(
+    stop: Option<&[String]>,
+    environment: &BTreeMap<String, String>,
+    log: &Path,
+    main: &Process,
+) -> Result<()> {
+    let Some([program, arguments @ ..]) = stop else {
+        return main.signal(rustix::process::Signal::TERM);
+    };
+    let out = open_log(log)?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .envs(environment)
+        .stdin(Stdio::null())
+        .stdout(out.try_clone()?)
+        .stderr(out)
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("run {program}"))?;
+    // How it ends says nothing: the proof of down is who holds the folder.
+    std::thread::spawn(move || child.wait());
+    Ok(())
+}
+
+pub fn start(
+    record: &Path,
+    start: &[String],
+    environment: &BTreeMap<String, String>,
+    log: &Path,
+    lock: &File,
+) -> Result<()> {
+    let own = std::env::current_exe().context("find this program's own file")?;
+    let out = open_log(log)?;
+    let mut child = Command::new(own)
+        .arg("launch")
+        .arg(record)
+        .args(start)
+        .envs(environment)
+        .stdin(lock.try_clone()?)
+        .stdout(out.try_clone()?)
+        .stderr(out)
+        .spawn()
+        .context("start a process")?;
+    let pid = i32::try_from(child.id()).context("a pid")?;
+    // The record appears when the process is about to become the broker. Whoever finds none looks at who holds the folder.
+    loop {
+        if read_record(record)?.is_some_and(|process| process.pid == pid) {
+            return Ok(());
+        }
+        if let Some(status) = child.try_wait().context("wait for a start")? {
+            bail!(
+                "{} ended at once ({status}); see {}",
+                start.join(" "),
+                log.display()
+            );
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+pub fn lines(
+    start: &[String],
+    stop: Option<&[String]>,
+    environment: &BTreeMap<String, String>,
+    log: &Path,
+) -> (String, String) {
+    let line = |words: &[String]| match words {
+        [program, arguments @ ..] => Cmd::new(program).args(arguments).to_string(),
+        [] => String::new(),
+    };
+    let masked: String = environment
+        .keys()
+        .map(|name| format!("{name}=*** "))
+        .collect();
+    let log = Cmd::new(log.as_os_str()).to_string();
+    (
+        stop.map_or("kill -TERM <broker>".to_owned(), line),
+        format!("{masked}setsid {} >>{log} 2>&1 &", line(start)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dry_run_shows_names_of_the_environment_and_no_values() {
+        let environment = BTreeMap::from([("TOKEN".to_owned(), "hunter2".to_owned())]);
+        let (stop, start) = lines(
+            &["/opt/zeebe/bin/broker".into()],
+            None,
+            &environment,
+            Path::new("/var/log/z 0.log"),
+        );
+        assert_eq!(stop, "kill -TERM <broker>");
+        assert_eq!(
+            start,
+            "TOKEN=*** setsid /opt/zeebe/bin/broker >>'/var/log/z 0.log' 2>&1 &"
+        );
+    }
+
+    #[test]
+    fn the_broker_is_the_holder_that_no_other_holder_started() {
+        let holder = |pid, parent| Holder {
+            process: Process {
+                pid,
+                started: 1,
+                boot: String::new(),
+            },
+            command: String::new(),
+            parent,
+        };
+        let all = [holder(10, 1), holder(11, 10), holder(12, 11)];
+        assert_eq!(
+            top(&all)
+                .iter()
+                .map(|holder| holder.process.pid)
+                .collect::<Vec<_>>(),
+            [10]
+        );
+        assert_eq!(top(&[holder(10, 1), holder(20, 1)]).len(), 2);
+    }
+}

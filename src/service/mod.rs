@@ -1,0 +1,108 @@
+//! A broker as a service: whether it is up, how it is asked to stop, killed and started.
+//!
+//! Must not know volumes, snapshots or plans, and does not prove that anything is down: that is `process`.
+
+mod command;
+pub mod launch;
+mod systemd;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use zeebe_snap_backends::host::Host;
+
+use crate::config::{Broker, Service};
+use crate::process::{Holder, Process};
+
+/// What a service says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// It runs, or is about to.
+    pub up: bool,
+    /// Its main process, where the service knows it.
+    pub main: Option<Process>,
+    /// What was seen, for messages: "active (running)".
+    pub seen: String,
+    /// What stands in the way of controlling it.
+    pub trouble: Option<String>,
+}
+
+/// Where this program keeps what it needs about the services it starts.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    /// Runs systemctl.
+    pub tools: std::sync::Arc<Host>,
+    /// Holds a record per broker it started.
+    pub records: PathBuf,
+}
+
+impl Desk {
+    /// The record of `broker`.
+    fn record(&self, broker: &Broker) -> PathBuf {
+        self.records.join(format!("node-{}.json", broker.node_id))
+    }
+}
+
+/// Asks the service.
+pub fn state(desk: &Desk, broker: &Broker, holders: &[Holder]) -> Result<State> {
+    match &broker.service {
+        Service::Systemd { unit } => systemd::state(&*desk.tools, unit),
+        Service::Command { start, stop, .. } => {
+            command::state(&desk.record(broker), start, stop.as_deref(), holders)
+        }
+    }
+}
+
+/// Asks it to stop, and does not wait. `main` is the broker's process.
+pub fn ask_to_stop(desk: &Desk, broker: &Broker, main: &Process) -> Result<()> {
+    match &broker.service {
+        Service::Systemd { unit } => systemd::ask_to_stop(&*desk.tools, unit),
+        Service::Command {
+            stop,
+            environment,
+            log,
+            ..
+        } => command::ask_to_stop(stop.as_deref(), environment, log, main),
+    }
+}
+
+/// Ends what does not end by itself.
+pub fn kill(desk: &Desk, broker: &Broker, main: &Process) -> Result<()> {
+    match &broker.service {
+        Service::Systemd { unit } => systemd::kill(&*desk.tools, unit),
+        Service::Command { .. } => main.signal(rustix::process::Signal::KILL),
+    }
+}
+
+/// Starts it. Nobody else starts it as long as `lock` is held; it is handed on to what starts the broker, so that this
+/// stays true when the caller is killed meanwhile.
+pub fn start(desk: &Desk, broker: &Broker, lock: &std::fs::File) -> Result<()> {
+    match &broker.service {
+        Service::Systemd { unit } => systemd::start(&*desk.tools, unit),
+        Service::Command {
+            start,
+            environment,
+            log,
+            ..
+        } => command::start(&desk.record(broker), start, environment, log, lock),
+    }
+}
+
+/// The command lines that stop and start it, for a dry run. Values of the environment are not shown.
+pub fn lines(broker: &Broker) -> (String, String) {
+    match &broker.service {
+        Service::Systemd { unit } => systemd::lines(unit),
+        Service::Command {
+            start,
+            stop,
+            environment,
+            log,
+        } => command::lines(start, stop.as_deref(), environment, log),
+    }
+}
+
+/// The file a program is, where its first word is a path.
+fn program(words: &[String]) -> Option<&Path> {
+    words.first().map(Path::new)
+}

@@ -1,0 +1,167 @@
+//! Brokers as systemd units. State is asked with `systemctl show`; texts are never matched.
+
+use anyhow::{Context, Result, bail};
+use zeebe_snap_backends::cmd::{Cmd, System};
+
+use super::State;
+use crate::process::Process;
+
+fn systemctl(words: &[&str], unit: &str) -> Cmd {
+    Cmd::new("systemctl")
+        .args(words.iter().copied())
+        .arg("--")
+        .arg(unit)
+}
+
+fn show(unit: &str) -> Cmd {
+    systemctl(
+        &[
+            "show",
+            "--property=LoadState,ActiveState,SubState,MainPID,CanStart,CanStop",
+        ],
+        unit,
+    )
+}
+
+fn stop(unit: &str) -> Cmd {
+    systemctl(&["stop", "--no-block"], unit)
+}
+
+fn start_line(unit: &str) -> Cmd {
+    systemctl(&["start"], unit)
+}
+
+pub fn state(tools: &dyn System, unit: &str) -> Result<State> {
+    let shown = parse(&tools.run(&show(unit))?)?;
+    let main = match shown.main_pid {
+        0 => None,
+        pid => Process::find(pid)?,
+    };
+    Ok(State {
+        up: !matches!(shown.active.as_str(), "inactive" | "failed"),
+        main,
+        seen: format!("{unit} is {} ({})", shown.active, shown.sub),
+        trouble: shown.trouble(unit),
+    })
+}
+
+pub fn ask_to_stop(tools: &dyn System, unit: &str) -> Result<()> {
+    tools
+        .run(&stop(unit))
+        .with_context(|| format!("stop {unit}"))?;
+    Ok(())
+}
+
+pub fn kill(tools: &dyn System, unit: &str) -> Result<()> {
+    tools
+        .run(&systemctl(&["kill", "--signal=SIGKILL"], unit))
+        .with_context(|| format!("kill {unit}"))?;
+    Ok(())
+}
+
+pub fn start(tools: &dyn System, unit: &str) -> Result<()> {
+    tools
+        .run(&start_line(unit))
+        .with_context(|| format!("start {unit}"))?;
+    Ok(())
+}
+
+pub fn lines(unit: &str) -> (String, String) {
+    (stop(unit).to_string(), start_line(unit).to_string())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Shown {
+    load: String,
+    active: String,
+    sub: String,
+    main_pid: i32,
+    can_start: bool,
+    can_stop: bool,
+}
+
+impl Shown {
+    fn trouble(&self, unit: &str) -> Option<String> {
+        if self.load != "loaded" {
+            Some(format!("unit {unit} is {}", self.load))
+        } else if !self.can_start || !self.can_stop {
+            Some(format!(
+                "unit {unit} may not be started and stopped by hand"
+            ))
+        } else {
+            None
+        }
+    }
+}
+
+fn parse(output: &[u8]) -> Result<Shown> {
+    let text = String::from_utf8_lossy(output);
+    let field = |name: &str| {
+        let found = text
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .find(|(key, _)| *key == name);
+        found
+            .map(|(_, value)| value.to_owned())
+            .with_context(|| format!("systemctl show gives no {name}"))
+    };
+    let yes = |name: &str| match field(name)?.as_str() {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        other => bail!("systemctl show gives {name}={other}"),
+    };
+    Ok(Shown {
+        load: field("LoadState")?,
+        active: field("ActiveState")?,
+        sub: field("SubState")?,
+        main_pid: field("MainPID")?
+            .parse()
+            .context("MainPID of systemctl show")?,
+        can_start: yes("CanStart")?,
+        can_stop: yes("CanStop")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `systemctl show --property=…`, systemd 252 (Debian 12), of a running unit.
+    const RUNNING: &[u8] =
+        b"MainPID=212\nLoadState=loaded\nActiveState=active\nSubState=running\nCanStart=yes\nCanStop=yes\n";
+
+    #[test]
+    fn reads_a_running_unit() {
+        let shown = parse(RUNNING).unwrap();
+        assert_eq!(
+            (
+                shown.active.as_str(),
+                shown.main_pid,
+                shown.trouble("z.service")
+            ),
+            ("active", 212, None)
+        );
+    }
+
+    #[test]
+    fn a_unit_that_is_not_there_is_trouble_and_a_field_that_is_missing_an_error() {
+        let text = String::from_utf8_lossy(RUNNING);
+        let missing = parse(text.replace("loaded", "not-found").as_bytes()).unwrap();
+        assert_eq!(
+            missing.trouble("z.service").unwrap(),
+            "unit z.service is not-found"
+        );
+        assert!(parse(text.replace("ActiveState", "Other").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn prints_what_an_admin_would_type() {
+        assert_eq!(
+            lines("zeebe.service"),
+            (
+                "systemctl stop --no-block -- zeebe.service".into(),
+                "systemctl start -- zeebe.service".into()
+            )
+        );
+    }
+}

@@ -1,0 +1,323 @@
+//! Three Zeebe brokers, three partitions, replication 3: their folders, processes and management API.
+//! Must not know the program under test.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::volume::{MARK, Volume, tool};
+use crate::wait::{seconds, until};
+
+/// The node ids.
+pub const BROKERS: [usize; 3] = [0, 1, 2];
+
+/// A cluster on a volume of its own. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub struct Cluster {
+    volume: Volume,
+    zeebe_home: PathBuf,
+    http: ureq::Agent,
+}
+
+impl Cluster {
+    /// Three new brokers with empty data folders, started and ready.
+    pub fn start() -> Cluster {
+        let zeebe_home = PathBuf::from(variable("ZEEBE_HOME"));
+        for broker in BROKERS {
+            let address = format!("{}:26500", address(broker));
+            until(&format!("{address} to be free"), seconds(30), || {
+                TcpListener::bind(&address).ok()
+            });
+        }
+        let http = ureq::Agent::config_builder()
+            .timeout_global(Some(seconds(20)))
+            .http_status_as_error(false)
+            .proxy(None)
+            .build()
+            .into();
+        let cluster = Cluster {
+            volume: Volume::create(),
+            zeebe_home,
+            http,
+        };
+        for broker in BROKERS {
+            let data = cluster.data(broker);
+            fs::create_dir(data.parent().unwrap()).unwrap();
+            tool(
+                Command::new("btrfs")
+                    .args(["subvolume", "create"])
+                    .arg(&data),
+            );
+            cluster.install(broker);
+        }
+        for broker in BROKERS {
+            cluster.start_broker(broker);
+        }
+        cluster.wait_healthy();
+        cluster
+    }
+
+    /// A home of its own for each broker (Zeebe writes its log below it), of links to the one unpacked; and its start script.
+    fn install(&self, broker: usize) {
+        let home = self.dir().join(format!("home-{broker}"));
+        fs::create_dir_all(home.join("bin")).unwrap();
+        fs::copy(self.zeebe_home.join("bin/broker"), home.join("bin/broker"))
+            .expect("ZEEBE_HOME has bin/broker");
+        for name in ["lib", "config"] {
+            std::os::unix::fs::symlink(self.zeebe_home.join(name), home.join(name)).unwrap();
+        }
+        let address = address(broker);
+        let contacts = BROKERS
+            .map(|id| format!("{}:26502", self::address(id)))
+            .join(",");
+        // The first compiler only: on two cores it halves the time to ready. No snapshot that the test did not ask for.
+        let script = format!(
+            r#"#!/bin/sh
+echo $$ > '{pid}'
+export JAVA_HOME='{java}'
+export JAVA_OPTS='-Xms64m -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC'
+export ZEEBE_BROKER_CLUSTER_NODEID="${{ZEEBE_BROKER_CLUSTER_NODEID:?}}"
+export ZEEBE_BROKER_CLUSTER_CLUSTERNAME=orders
+export ZEEBE_BROKER_CLUSTER_CLUSTERSIZE=3 ZEEBE_BROKER_CLUSTER_PARTITIONSCOUNT=3 ZEEBE_BROKER_CLUSTER_REPLICATIONFACTOR=3
+export ZEEBE_BROKER_CLUSTER_INITIALCONTACTPOINTS={contacts}
+export ZEEBE_BROKER_NETWORK_HOST={address} ZEEBE_BROKER_NETWORK_ADVERTISEDHOST={address}
+export ZEEBE_BROKER_GATEWAY_NETWORK_HOST={address} SERVER_ADDRESS={address} MANAGEMENT_SERVER_ADDRESS={address}
+export ZEEBE_BROKER_DATA_DIRECTORY='{data}'
+export ZEEBE_BROKER_DATA_LOGSEGMENTSIZE=8MB ZEEBE_BROKER_DATA_SNAPSHOTPERIOD=1h
+export ZEEBE_BROKER_DATA_DISK_FREESPACE_PROCESSING=200MB ZEEBE_BROKER_DATA_DISK_FREESPACE_REPLICATION=100MB
+export ZEEBE_BROKER_THREADS_CPUTHREADCOUNT=1 ZEEBE_BROKER_THREADS_IOTHREADCOUNT=1
+export ZEEBE_BROKER_EXPERIMENTAL_ROCKSDB_MEMORYLIMIT=32MB
+# Asking for jobs where there are none gets an empty answer at once, and no timeout.
+export ZEEBE_BROKER_GATEWAY_LONGPOLLING_ENABLED=false
+exec '{home}/bin/broker'
+"#,
+            pid = self.pid_file(broker).display(),
+            java = variable("JAVA_HOME"),
+            data = self.data(broker).display(),
+            home = home.display(),
+        );
+        write_script(&self.start_script(broker), &script);
+    }
+
+    /// Starts one broker the way `service.start` does: in a session of its own, its output to its log.
+    pub fn start_broker(&self, broker: usize) {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log(broker))
+            .unwrap();
+        // --fork, so that the broker is no child of the test and leaves no zombie for it.
+        let mut command = Command::new("setsid");
+        command
+            .arg("--fork")
+            .arg(self.start_script(broker))
+            .env(MARK, self.dir())
+            .env("ZEEBE_BROKER_CLUSTER_NODEID", broker.to_string())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        let status = command.status().expect("setsid");
+        assert!(status.success(), "{command:?}: {status}");
+    }
+
+    /// The test's own folder, outside the volume.
+    pub fn dir(&self) -> &Path {
+        self.volume.dir()
+    }
+
+    /// The volume that holds all three data folders.
+    pub fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
+    /// A broker's data directory: a subvolume in a folder of its own.
+    pub fn data(&self, broker: usize) -> PathBuf {
+        self.volume.root().join(format!("broker-{broker}/data"))
+    }
+
+    /// What starts a broker and stays in the foreground.
+    pub fn start_script(&self, broker: usize) -> PathBuf {
+        self.dir().join(format!("start-{broker}"))
+    }
+
+    /// Where the start script leaves the broker's pid.
+    pub fn pid_file(&self, broker: usize) -> PathBuf {
+        self.dir().join(format!("broker-{broker}.pid"))
+    }
+
+    /// A broker's standard output and error.
+    pub fn log(&self, broker: usize) -> PathBuf {
+        self.dir().join(format!("broker-{broker}.log"))
+    }
+
+    /// A file of the unpacked Zeebe.
+    pub fn zeebe(&self, name: &str) -> PathBuf {
+        self.zeebe_home.join(name)
+    }
+
+    /// Zeebe's own client, with its arguments, talking to broker 0's gateway.
+    pub fn client(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.zeebe("bin/zbctl"));
+        command
+            .args(["--insecure", "--address"])
+            .arg(format!("{}:26500", address(0)))
+            .args(arguments);
+        command
+    }
+
+    /// The pids of the JVMs that run on a broker's data directory; zombies are none.
+    pub fn pids(&self, broker: usize) -> Vec<i32> {
+        let wanted = format!(
+            "ZEEBE_BROKER_DATA_DIRECTORY={}",
+            self.data(broker).display()
+        );
+        processes()
+            .filter(|&pid| {
+                strings(pid, "environ").any(|text| text == wanted)
+                    && strings(pid, "cmdline").any(|text| text.ends_with("StandaloneBroker"))
+            })
+            .collect()
+    }
+
+    /// The pids of the whole cluster, sorted by node id: one each.
+    pub fn one_pid_each(&self) -> [i32; 3] {
+        BROKERS.map(|broker| match self.pids(broker)[..] {
+            [pid] => pid,
+            ref pids => panic!("broker {broker} has these processes: {pids:?}"),
+        })
+    }
+
+    /// Whether a broker says it is ready, asked once.
+    pub fn ready(&self, broker: usize) -> bool {
+        let answer = self.http.get(self.management(broker, "/ready")).call();
+        answer.is_ok_and(|answer| answer.status() == 200)
+    }
+
+    /// Waits until all are ready and the gateway knows a healthy leader of every partition.
+    pub fn wait_healthy(&self) {
+        for broker in BROKERS {
+            let what = format!(
+                "broker {broker} to be ready, see {}",
+                self.log(broker).display()
+            );
+            until(&what, seconds(240), || self.ready(broker).then_some(()));
+        }
+        until("three healthy leaders", seconds(60), || {
+            let output = self.client(&["status", "-o", "json"]).output().ok()?;
+            let status: Value = serde_json::from_slice(&output.stdout).ok()?;
+            (healthy_leaders(&status) == 3).then_some(())
+        });
+    }
+
+    /// The snapshot that each replica has, by broker and partition; `None` where it has none yet.
+    pub fn zeebe_snapshots(&self) -> BTreeMap<(usize, String), Option<String>> {
+        let mut found = BTreeMap::new();
+        for broker in BROKERS {
+            let mut answer = self
+                .http
+                .get(self.management(broker, "/actuator/partitions"))
+                .call()
+                .expect("the management API");
+            let partitions: Value = answer.body_mut().read_json().unwrap();
+            for (partition, state) in partitions.as_object().unwrap() {
+                let id = state["snapshotId"].as_str().map(str::to_owned);
+                found.insert((broker, partition.clone()), id);
+            }
+        }
+        assert_eq!(
+            found.len(),
+            9,
+            "three replicas of three partitions: {found:?}"
+        );
+        found
+    }
+
+    /// Has every replica take a snapshot, and waits until it has one.
+    pub fn take_snapshot(&self) {
+        for broker in BROKERS {
+            let url = self.management(broker, "/actuator/partitions/takeSnapshot");
+            let answer = self
+                .http
+                .post(url)
+                .send_empty()
+                .expect("the management API");
+            assert!(answer.status().is_success(), "takeSnapshot: {answer:?}");
+        }
+        until("a Zeebe snapshot on every replica", seconds(60), || {
+            self.zeebe_snapshots()
+                .values()
+                .all(Option::is_some)
+                .then_some(())
+        });
+    }
+
+    /// Kills all three brokers with -9 and waits until they are gone.
+    pub fn kill_all(&self) {
+        for broker in BROKERS {
+            for pid in self.pids(broker) {
+                kill(pid, "-KILL");
+            }
+        }
+        until("the killed brokers to be gone", seconds(30), || {
+            BROKERS
+                .iter()
+                .all(|&id| self.pids(id).is_empty())
+                .then_some(())
+        });
+    }
+
+    fn management(&self, broker: usize, path: &str) -> String {
+        format!("http://{}:9600{path}", address(broker))
+    }
+}
+
+/// The address of a broker; all ports are Zeebe's defaults.
+pub fn address(broker: usize) -> String {
+    format!("127.0.30.{}", broker + 1)
+}
+
+fn healthy_leaders(status: &Value) -> usize {
+    let brokers = status["brokers"].as_array().map_or(&[][..], Vec::as_slice);
+    brokers
+        .iter()
+        .flat_map(|broker| broker["partitions"].as_array().into_iter().flatten())
+        .filter(|partition| partition["role"] == "LEADER" && partition["health"] == "HEALTHY")
+        .count()
+}
+
+/// Sends a signal, such as `-KILL`, to one process that a test started or that the program started for it.
+pub fn kill(pid: i32, signal: &str) {
+    tool(Command::new("kill").arg(signal).arg(pid.to_string()));
+}
+
+/// All processes of this machine.
+pub fn processes() -> impl Iterator<Item = i32> {
+    fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+}
+
+/// The strings of a process's `environ` or `cmdline`; none of a process that is gone.
+pub fn strings(pid: i32, file: &str) -> impl Iterator<Item = String> {
+    let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    text.split('\0')
+        .map(str::to_owned)
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+/// Writes an executable file.
+pub fn write_script(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: see scripts/setup"))
+}

@@ -1,0 +1,206 @@
+//! Faults in the window. Whatever happens: no broker stays down, no snapshot stays behind, and the user learns who and why.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::Value;
+
+use crate::cluster::{BROKERS, Cluster, kill};
+use crate::gate::{COMPLAINT, Gate, Then};
+use crate::program::{Outcome, agent_of};
+use crate::running::{Turn, used_cluster};
+use crate::setup::Setup;
+
+/// What a run that fails has to leave as it found it.
+#[derive(Debug)]
+pub struct Before {
+    sets: BTreeSet<(String, String)>,
+    pids: [i32; 3],
+}
+
+impl Before {
+    /// Notes how things are.
+    pub fn note(cluster: &Turn) -> Before {
+        Before {
+            sets: cluster.sets(),
+            pids: cluster.one_pid_each(),
+        }
+    }
+
+    /// Insists that a failed run left three healthy brokers, no snapshot and all instances.
+    #[track_caller]
+    pub fn is_as_it_was(&self, cluster: &Turn) {
+        // Asked once: exit code 1 says that the brokers are healthy now, not soon.
+        let ready = BROKERS.map(|broker| cluster.ready(broker));
+        assert_eq!(ready, [true; 3], "ready at the end of the run");
+        cluster.one_pid_each();
+        assert_eq!(cluster.sets(), self.sets, "sets");
+        cluster.no_stray_snapshot();
+        cluster.wait_healthy();
+        assert_eq!(&cluster.activate_all().instances(), cluster.open());
+    }
+
+    /// Insists that the run has touched no broker.
+    #[track_caller]
+    pub fn is_untouched(&self, cluster: &Turn) {
+        assert_eq!(cluster.one_pid_each(), self.pids, "the brokers' pids");
+        self.is_as_it_was(cluster);
+    }
+}
+
+/// A cluster whose snapshot of one broker is going to be held.
+pub fn gated(cluster: &Cluster) -> Gate {
+    let gate = Gate::before_btrfs(cluster);
+    cluster.configure(&Setup {
+        tools: Some(gate.dir().to_owned()),
+        ..Setup::default()
+    });
+    gate
+}
+
+/// Insists on the point between the stops and the snapshots.
+#[track_caller]
+pub fn all_down(cluster: &Cluster) {
+    for broker in BROKERS {
+        assert_eq!(cluster.pids(broker), [0; 0], "broker {broker} is down");
+    }
+}
+
+/// `service.stop` of a broker that will not stop: frozen, it cannot act on its SIGTERM.
+pub const WILL_NOT_STOP: &str = "kill -STOP $pid; kill -TERM $pid";
+
+/// Insists on a failed run's JSON report: this broker, at this step.
+#[track_caller]
+fn blames(outcome: &Outcome, broker: usize, step: &str) {
+    let report = outcome.json();
+    assert_eq!(report["result"], "failed", "{report}");
+    let failures = report["failures"].as_array().expect("failures");
+    let of_this = |failure: &&Value| failure["broker"] == broker && failure["step"] == step;
+    let failure = failures.iter().find(of_this);
+    let failure = failure.unwrap_or_else(|| panic!("no {step} of broker {broker}: {report}"));
+    assert_ne!(
+        failure["message"].as_str().expect("a message"),
+        "",
+        "{report}"
+    );
+}
+
+#[test]
+fn killed_agent_whose_snapshot_is_made_all_the_same() {
+    killed_agent(Then::Go);
+}
+
+#[test]
+fn killed_agent_whose_snapshot_fails() {
+    killed_agent(Then::Fail);
+}
+
+/// The agent dies with all brokers down and a snapshot command on its way.
+fn killed_agent(then: Then) {
+    let cluster = used_cluster();
+    let before = Before::note(&cluster);
+    let gate = gated(&cluster);
+    gate.hold(0);
+    let run = cluster.begin(&["backup"]);
+    let held = gate.wait_held();
+    all_down(&cluster);
+    kill(agent_of(run.pid()), "-KILL");
+    held.release(then);
+    run.finish().exits(1).says(&["agent", "broker 0"]);
+    before.is_as_it_was(&cluster);
+}
+
+#[test]
+fn snapshot_that_fails_at_broker_2() {
+    let cluster = used_cluster();
+    let before = Before::note(&cluster);
+    let gate = Gate::before_btrfs(&cluster);
+    gate.fail(2);
+    // The stop scripts note when they were called: what the program says of the stops is not to be believed.
+    let note = |broker: usize| cluster.dir().join(format!("stopped-{broker}"));
+    cluster.configure(&Setup {
+        tools: Some(gate.dir().to_owned()),
+        stop: BROKERS
+            .map(|broker| Some(format!("date +%s%N >{:?}; kill -TERM $pid", note(broker)))),
+        ..Setup::default()
+    });
+    let outcome = cluster.run(&["backup", "--json"]).exits(1);
+    blames(&outcome, 2, "snapshot");
+    outcome.says(&["broker 2", COMPLAINT]);
+    let asked = BROKERS.map(|broker| {
+        let nanoseconds = fs::read_to_string(note(broker)).unwrap();
+        nanoseconds.trim().parse::<u64>().unwrap()
+    });
+    let spread = asked.iter().max().unwrap() - asked.iter().min().unwrap();
+    assert!(
+        spread < 100_000_000,
+        "the stops were asked for within {spread} ns"
+    );
+    before.is_as_it_was(&cluster);
+}
+
+#[test]
+fn broker_that_will_not_stop() {
+    let cluster = used_cluster();
+    let before = Before::note(&cluster);
+    cluster.configure(&Setup {
+        stop: [None, Some(WILL_NOT_STOP.to_owned()), None],
+        stop_timeout: Some("10s"),
+        ..Setup::default()
+    });
+    let outcome = cluster.run(&["backup", "--json"]).exits(1);
+    blames(&outcome, 1, "stop");
+    outcome.says(&["broker 1", "10"]);
+    before.is_as_it_was(&cluster);
+}
+
+/// Without its coordinator an agent starts the brokers and ends; what it cannot tidy is settled by the next run.
+#[test]
+fn killed_coordinator() {
+    let cluster = used_cluster();
+    let before = Before::note(&cluster);
+    let gate = gated(&cluster);
+    gate.hold(0);
+    let run = cluster.begin(&["backup"]);
+    let held = gate.wait_held();
+    all_down(&cluster);
+    run.kill();
+    held.release(Then::Go);
+    cluster.wait_healthy();
+    gate.pass();
+
+    let dead = newest_run(&cluster);
+    let status = cluster.run(&["status"]);
+    assert!(
+        status.stdout.contains(&dead) || status.stderr.contains(&dead),
+        "the dead run {dead} is named; {status}"
+    );
+
+    let next = cluster.run(&["backup", "--json"]).exits(0);
+    assert_eq!(next.json()["result"], "complete", "{next}");
+    let set = next.json()["set"].as_str().unwrap().to_owned();
+    next.says(&[&dead]);
+    let mut sets = before.sets.clone();
+    sets.insert((set, "complete".to_owned()));
+    assert_eq!(cluster.sets(), sets);
+    cluster.no_stray_snapshot();
+    let status = cluster.run(&["status"]).exits(0);
+    assert!(
+        !status.stdout.contains(&dead),
+        "the dead run {dead} is settled; {status}"
+    );
+    assert_eq!(&cluster.activate_all().instances(), cluster.open());
+}
+
+/// A run's id is the name of its journal, and ids are times.
+fn newest_run(cluster: &Cluster) -> String {
+    let journals = fs::read_dir(cluster.state().join("runs")).unwrap();
+    journals
+        .filter_map(|entry| {
+            let path = entry.unwrap().path();
+            let journal = path.extension().is_some_and(|end| end == "jsonl");
+            journal.then(|| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        })
+        .max()
+        .expect("a journal")
+}

@@ -1,0 +1,235 @@
+//! The program under test as a child process: its output, its exit code, its agent.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::cluster::{BROKERS, Cluster, kill, processes, strings};
+use crate::volume::MARK;
+use crate::wait::{seconds, until};
+
+/// Longer than any run takes, on a machine that has much else to do.
+pub const LONG: Duration = seconds(400);
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit code.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error; in a terminal, everything.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Insists on an exit code.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Outcome {
+        assert_eq!(self.code, code, "exit code; {self}");
+        self
+    }
+
+    /// Insists on words in what was said to the user, whatever their case.
+    #[track_caller]
+    pub fn says(self, words: &[&str]) -> Outcome {
+        let said = self.stderr.to_lowercase();
+        for word in words {
+            assert!(
+                said.contains(&word.to_lowercase()),
+                "{word:?} is not said; {self}"
+            );
+        }
+        self
+    }
+
+    /// Standard output as the one JSON document it has to be.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        let document: Value = serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("not a JSON document: {error}; {self}"));
+        assert_eq!(document["format"], 1, "{self}");
+        document
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Outcome {
+            code,
+            stdout,
+            stderr,
+        } = self;
+        write!(
+            f,
+            "exit code {code}\n-- stdout\n{stdout}\n-- stderr\n{stderr}\n--"
+        )
+    }
+}
+
+/// A run that is under way.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+}
+
+impl Cluster {
+    /// The program's command line for this cluster.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zeebe-snap"));
+        command
+            .arg("--cluster")
+            .arg(self.config())
+            .arg("--state-dir")
+            .arg(self.state())
+            .args(arguments)
+            .env(MARK, self.dir());
+        command
+    }
+
+    /// Starts the program with its output to pipes.
+    pub fn begin(&self, arguments: &[&str]) -> Running {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stdout = collect(child.stdout.take().unwrap());
+        let stderr = collect(child.stderr.take().unwrap());
+        Running {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Runs the program to its end.
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
+        self.begin(arguments).finish()
+    }
+
+    /// The sets that `list` shows, each with its state.
+    pub fn sets(&self) -> BTreeSet<(String, String)> {
+        let list = self.run(&["list", "--json"]).exits(0).json();
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        list["sets"]
+            .as_array()
+            .expect("sets")
+            .iter()
+            .map(|set| (text(&set["set"]), text(&set["state"])))
+            .collect()
+    }
+
+    /// Insists that on the volume there are the snapshots of the listed sets and no other, one for each broker.
+    #[track_caller]
+    pub fn no_stray_snapshot(&self) {
+        let wanted: BTreeSet<String> = self
+            .sets()
+            .iter()
+            .flat_map(|(set, _)| {
+                BROKERS.map(|id| format!("broker-{id}/.zeebe-snap/data/zeebe-snap-{set}"))
+            })
+            .collect();
+        let on_disk: BTreeSet<String> = self
+            .volume()
+            .subvolumes()
+            .into_iter()
+            .filter(|path| path.contains("zeebe-snap-"))
+            .collect();
+        assert_eq!(
+            on_disk, wanted,
+            "snapshots on the volume, and those of the listed sets"
+        );
+        // Nor a sidecar or a half-made folder without its snapshot.
+        for broker in BROKERS {
+            let folder = self.data(broker).with_file_name(".zeebe-snap/data");
+            let Ok(entries) = std::fs::read_dir(&folder) else {
+                continue;
+            };
+            for entry in entries {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                let of_a_set = self
+                    .sets()
+                    .iter()
+                    .any(|(set, _)| name.contains(set.as_str()));
+                assert!(
+                    !name.starts_with("zeebe-snap-") || of_a_set,
+                    "{name} is left in {}",
+                    folder.display()
+                );
+            }
+        }
+    }
+}
+
+impl Running {
+    /// The coordinator's pid.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    /// Kills the coordinator, and nothing else, with -9.
+    pub fn kill(mut self) {
+        kill(self.pid(), "-KILL");
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for the end. Output has to end with it: a broker that inherited it would hang every pipeline of the user.
+    pub fn finish(mut self) -> Outcome {
+        let status = until("the program to end", LONG, || {
+            self.child.try_wait().unwrap()
+        });
+        let rest = |stream: &Receiver<String>| {
+            stream
+                .recv_timeout(seconds(10))
+                .expect("the output ends with the program")
+        };
+        Outcome {
+            code: status
+                .code()
+                .unwrap_or_else(|| panic!("the program died: {status}")),
+            stdout: rest(&self.stdout),
+            stderr: rest(&self.stderr),
+        }
+    }
+}
+
+/// The pid of the agent that a coordinator has started.
+pub fn agent_of(coordinator: i32) -> i32 {
+    processes()
+        .find(|&pid| {
+            parent(pid) == Some(coordinator) && strings(pid, "cmdline").any(|word| word == "agent")
+        })
+        .expect("the coordinator has an agent")
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:"))?
+        .trim()
+        .parse()
+        .ok()
+}
+
+fn collect(mut stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).expect("a pipe can be read");
+        sender
+            .send(String::from_utf8_lossy(&bytes).into_owned())
+            .ok();
+    });
+    receiver
+}
