@@ -16,7 +16,6 @@ mod gate;
 mod instances;
 mod interrupted;
 mod mapped;
-mod probe;
 mod program;
 mod running;
 mod setup;

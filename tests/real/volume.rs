@@ -34,7 +34,12 @@ while mountpoint -q "$dir/mnt" && ! umount "$dir/mnt" 2>/dev/null && [ $tries -l
     tries=$((tries + 1))
     sleep 0.1
 done
-left=$(losetup -n -O NAME -j "$dir/disk")
+# The device detaches itself after the last unmount, a moment later. One that does not is mounted somewhere else still.
+tries=0
+while left=$(losetup -n -O NAME -j "$dir/disk") && [ -n "$left" ] && [ $tries -lt 100 ]; do
+    tries=$((tries + 1))
+    sleep 0.1
+done
 if [ -n "$left" ]; then echo "sweeper: $left still holds $dir/disk" >&2; losetup -d $left; fi
 mountpoint -q "$dir/mnt" || rm -rf --one-file-system "$dir"
 "#;

@@ -132,3 +132,20 @@ fn flip_bit(path: &Path, at: u64) {
         file.write_all_at(&[byte[0] ^ 1], at).unwrap();
     });
 }
+
+/// `user::rw- user:7:r-- group::r-- mask::r-- other::r--` as the kernel writes it.
+fn acl() -> Vec<u8> {
+    let all = u32::MAX;
+    let mut acl = vec![2, 0, 0, 0];
+    for (tag, permission, id) in [
+        (1u16, 6u16, all),
+        (2, 4, 7),
+        (4, 4, all),
+        (16, 4, all),
+        (32, 4, all),
+    ] {
+        acl.extend([tag.to_le_bytes(), permission.to_le_bytes()].concat());
+        acl.extend(id.to_le_bytes());
+    }
+    acl
+}

@@ -186,18 +186,7 @@ fn extended_attributes_and_acls_are_kept() {
     make_node(&folder.at("fifo"), FileType::Fifo, 0);
     symlink("nowhere", folder.at("link")).unwrap();
     let long = vec![0xfe; 2000];
-    // user::rw- user:7:r-- group::r-- mask::r-- other::r--, as the kernel writes it.
-    let mut acl = vec![2, 0, 0, 0];
-    for (tag, permission, id) in [
-        (1u16, 6u16, u32::MAX),
-        (2, 4, 7),
-        (4, 4, u32::MAX),
-        (16, 4, u32::MAX),
-        (32, 4, u32::MAX),
-    ] {
-        acl.extend([tag.to_le_bytes(), permission.to_le_bytes()].concat());
-        acl.extend(id.to_le_bytes());
-    }
+    let acl = super::acl();
     for path in ["", "dir", "file", "fifo", "link"] {
         xattr::set(folder.at(path), "trusted.note", path.as_bytes()).expect("this test needs root");
     }

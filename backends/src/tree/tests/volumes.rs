@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use super::{Folder, entry, read, threads};
@@ -70,7 +70,7 @@ fn volume(folder: &Folder, kind: &str) -> Mounted {
     run(&format!("mkfs.{kind}"), &[&"-q", &image]);
     let at = folder.dir("mnt");
     run("mount", &[&"-o", &"loop", &image, &at]);
-    at
+    Mounted(at)
 }
 
 fn other_volume(result: Result<TreeDigest, TreeError>, expected: &Path) {
@@ -98,13 +98,14 @@ fn a_mount_point_below_the_root_is_an_error() {
             None::<&str>,
         )
         .unwrap();
+        let mounted = Mounted(inner.clone());
         other_volume(read(&folder.0), &inner);
         assert_eq!(
             read(&inner).unwrap().entries.len(),
             1,
             "as a root it is as good as any"
         );
-        nix::mount::umount(&inner).unwrap();
+        drop(mounted);
         // Mounted from the same device: the device number is no other.
         let source = folder.file("source", "x");
         let file = folder.file("file", "");
@@ -116,8 +117,9 @@ fn a_mount_point_below_the_root_is_an_error() {
             None::<&str>,
         )
         .unwrap();
+        let mounted = Mounted(file.clone());
         other_volume(read(&folder.0), &file);
-        nix::mount::umount(&file).unwrap();
+        drop(mounted);
         read(&folder.0).unwrap();
     });
 }
@@ -126,12 +128,13 @@ fn a_mount_point_below_the_root_is_an_error() {
 fn a_nested_btrfs_subvolume_is_an_error_in_place_and_in_a_snapshot() {
     apart(|| {
         let folder = Folder::new();
-        let top = volume(&folder, "btrfs");
+        let mounted = volume(&folder, "btrfs");
+        let top = &mounted.0;
         let btrfs = |arguments: &[&dyn AsRef<std::ffi::OsStr>]| run("btrfs", arguments);
         btrfs(&[&"subvolume", &"create", &top.join("data")]);
         fs::write(top.join("data/file"), "x").unwrap();
         assert_eq!(read(&top.join("data")).unwrap().files, 1);
-        other_volume(read(&top), &top.join("data"));
+        other_volume(read(top), &top.join("data"));
         btrfs(&[&"subvolume", &"create", &top.join("data/nested")]);
         other_volume(read(&top.join("data")), &top.join("data/nested"));
         // A snapshot has an empty directory there.
@@ -143,7 +146,6 @@ fn a_nested_btrfs_subvolume_is_an_error_in_place_and_in_a_snapshot() {
             &top.join("snapshot"),
         ]);
         other_volume(read(&top.join("snapshot")), &top.join("snapshot/nested"));
-        nix::mount::umount(&top).unwrap();
     });
 }
 
@@ -151,15 +153,16 @@ fn a_nested_btrfs_subvolume_is_an_error_in_place_and_in_a_snapshot() {
 fn a_block_that_cannot_be_read_is_an_error_naming_the_file() {
     apart(|| {
         let folder = Folder::new();
-        let top = volume(&folder, "btrfs");
+        let mounted = volume(&folder, "btrfs");
+        let top = &mounted.0;
         let pattern: Vec<u8> = (0..1u32 << 18)
             .flat_map(|n| (n ^ 0x5a5a_1234).to_le_bytes())
             .collect();
         fs::create_dir(top.join("dir")).unwrap();
         fs::write(top.join("dir/good"), "x").unwrap();
         fs::write(top.join("dir/bad"), &pattern).unwrap();
-        read(&top).unwrap();
-        nix::mount::umount(&top).unwrap();
+        read(top).unwrap();
+        drop(mounted);
         // btrfs keeps a checksum of every block: one that does not match is read as EIO.
         let image = fs::File::options()
             .read(true)
@@ -176,7 +179,9 @@ fn a_block_that_cannot_be_read_is_an_error_naming_the_file() {
         image
             .write_all_at(b"corrupt", found.unwrap() + end / 2)
             .unwrap();
+        let top = folder.at("mnt");
         run("mount", &[&"-o", &"loop", &folder.at("image"), &top]);
+        let _mounted = Mounted(top.clone());
         match digest(&top, threads(2), &AtomicBool::new(false), &|_| {}) {
             Err(TreeError::Io {
                 what: "read",
@@ -188,7 +193,6 @@ fn a_block_that_cannot_be_read_is_an_error_naming_the_file() {
             }
             other => panic!("{other:?}"),
         }
-        nix::mount::umount(&top).unwrap();
     });
 }
 
@@ -196,20 +200,11 @@ fn a_block_that_cannot_be_read_is_an_error_naming_the_file() {
 fn xfs_tells_an_acl_once() {
     apart(|| {
         let folder = Folder::new();
-        let top = volume(&folder, "xfs");
+        let mounted = volume(&folder, "xfs");
+        let top = &mounted.0;
         fs::write(top.join("file"), "").unwrap();
         fs::create_dir(top.join("dir")).unwrap();
-        let mut acl = vec![2, 0, 0, 0];
-        for (tag, permission, id) in [
-            (1u16, 6u16, u32::MAX),
-            (2, 4, 7),
-            (4, 4, u32::MAX),
-            (16, 4, u32::MAX),
-            (32, 4, u32::MAX),
-        ] {
-            acl.extend([tag.to_le_bytes(), permission.to_le_bytes()].concat());
-            acl.extend(id.to_le_bytes());
-        }
+        let acl = super::acl();
         xattr::set(top.join("file"), "system.posix_acl_access", &acl).unwrap();
         xattr::set(top.join("dir"), "system.posix_acl_default", &acl).unwrap();
         xattr::set(top.join("dir"), "trusted.other", b"kept").unwrap();
@@ -218,7 +213,7 @@ fn xfs_tells_an_acl_once() {
             listed.iter().any(|name| name == "trusted.SGI_ACL_FILE"),
             "{listed:?}"
         );
-        let tree = read(&top).unwrap();
+        let tree = read(top).unwrap();
         let names = |path: &str| -> Vec<String> {
             entry(&tree, path)
                 .xattrs
@@ -231,6 +226,5 @@ fn xfs_tells_an_acl_once() {
             names("dir"),
             ["\"system.posix_acl_default\"", "\"trusted.other\""]
         );
-        nix::mount::umount(&top).unwrap();
     });
 }

@@ -1,16 +1,17 @@
-//! Processes of this host: which of them has a file of a data directory open or mapped, and ending one for certain.
+//! Processes of this host: told apart for certain, ended for certain, and found by the files they hold.
 //!
-//! The proof that a broker is down rests on this page. Files are known by the device and inode that stat(2) gives for
-//! `/proc/PID/map_files/*` and `/proc/PID/fd/*`: names fail under bind mounts and in containers, and the device numbers
-//! in `/proc/PID/maps` are not stat's on btrfs (both tried). Must not know what a broker is.
+//! Must not know what a broker is.
 
-use std::collections::BTreeSet;
+mod holders;
+mod writers;
+
+pub use holders::holders;
+
 use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -159,157 +160,6 @@ fn stat(pid: i32) -> Result<Option<Stat>> {
 fn gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
         || error.raw_os_error() == Some(nix::errno::Errno::ESRCH as i32)
-}
-
-/// Which files a scan looks for.
-#[derive(Debug)]
-struct Wanted<'a> {
-    data: &'a Path,
-    device: u64,
-    /// The directory is the root of its device: every file of it counts, deleted ones too.
-    whole_device: bool,
-    /// The files below it, looked up when a file of the device first turns up.
-    inodes: Option<BTreeSet<u64>>,
-}
-
-impl<'a> Wanted<'a> {
-    /// `None` where there is no such directory, and so nobody holds it.
-    fn new(data: &'a Path) -> Result<Option<Wanted<'a>>> {
-        let device = |path: &Path| match fs::metadata(path) {
-            Ok(meta) => Ok(Some(meta.dev())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("look at {}", path.display())),
-        };
-        let Some(own) = device(data)? else {
-            return Ok(None);
-        };
-        let above = data.parent().map(device).transpose()?.flatten();
-        Ok(Some(Wanted {
-            data,
-            device: own,
-            whole_device: above != Some(own),
-            inodes: None,
-        }))
-    }
-
-    fn has(&mut self, device: u64, inode: u64) -> Result<bool> {
-        if device != self.device {
-            return Ok(false);
-        }
-        if self.whole_device {
-            return Ok(true);
-        }
-        if self.inodes.is_none() {
-            let mut inodes = BTreeSet::new();
-            collect(self.data, self.device, &mut inodes)?;
-            self.inodes = Some(inodes);
-        }
-        Ok(self
-            .inodes
-            .as_ref()
-            .is_some_and(|inodes| inodes.contains(&inode)))
-    }
-}
-
-fn collect(dir: &Path, device: u64, inodes: &mut BTreeSet<u64>) -> Result<()> {
-    let mut pending = vec![dir.to_owned()];
-    while let Some(dir) = pending.pop() {
-        let listing = match fs::read_dir(&dir) {
-            Ok(listing) => listing,
-            Err(error) if gone(&error) => continue,
-            Err(error) => return Err(error).with_context(|| format!("list {}", dir.display())),
-        };
-        for entry in listing {
-            let entry = entry.with_context(|| format!("list {}", dir.display()))?;
-            let meta = match entry.metadata() {
-                Ok(meta) => meta,
-                Err(error) if gone(&error) => continue,
-                Err(error) => {
-                    return Err(error)
-                        .with_context(|| format!("look at {}", entry.path().display()));
-                }
-            };
-            if meta.dev() == device {
-                inodes.insert(meta.ino());
-                if meta.is_dir() {
-                    pending.push(entry.path());
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Who has a file of each of `folders` open or mapped, in one pass over all processes. This process does not count.
-///
-/// A process that cannot be looked into is an error: it could be a holder. So this needs root.
-pub fn holders(folders: &[PathBuf]) -> Result<Vec<Vec<Holder>>> {
-    let mut wanted = folders
-        .iter()
-        .map(|folder| Wanted::new(folder))
-        .collect::<Result<Vec<_>>>()?;
-    let mut found: Vec<Vec<Holder>> = vec![Vec::new(); folders.len()];
-    let own = std::process::id().to_string();
-    for entry in fs::read_dir("/proc").context("list /proc")? {
-        let name = entry.context("list /proc")?.file_name();
-        let Some(pid) = name
-            .to_str()
-            .filter(|name| *name != own)
-            .and_then(|name| name.parse::<i32>().ok())
-        else {
-            continue;
-        };
-        let mut holds = vec![false; folders.len()];
-        for kind in ["map_files", "fd"] {
-            look_into(
-                &Path::new("/proc").join(&name).join(kind),
-                &mut wanted,
-                &mut holds,
-            )?;
-        }
-        if holds.contains(&true)
-            && let Some(holder) = holder(pid)?
-        {
-            for (index, _) in holds.iter().enumerate().filter(|(_, holds)| **holds) {
-                found[index].push(holder.clone());
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn look_into(dir: &Path, wanted: &mut [Option<Wanted<'_>>], holds: &mut [bool]) -> Result<()> {
-    let listing = match fs::read_dir(dir) {
-        Ok(listing) => listing,
-        Err(error) if gone(&error) => return Ok(()),
-        Err(error) => {
-            return Err(error)
-                .with_context(|| format!("list {}, which a proof of down must", dir.display()));
-        }
-    };
-    for entry in listing {
-        let path: PathBuf = match entry {
-            Ok(entry) => entry.path(),
-            Err(error) if gone(&error) => return Ok(()),
-            Err(error) => return Err(error).with_context(|| format!("list {}", dir.display())),
-        };
-        // metadata follows the link to the file itself, under whatever name and in whatever namespace it was opened.
-        let meta = match fs::metadata(&path) {
-            Ok(meta) => meta,
-            Err(error) if gone(&error) => continue,
-            Err(error) => return Err(error).with_context(|| format!("look at {}", path.display())),
-        };
-        for (wanted, holds) in wanted
-            .iter_mut()
-            .zip(holds.iter_mut())
-            .filter(|(_, holds)| !**holds)
-        {
-            if let Some(wanted) = wanted {
-                *holds = wanted.has(meta.dev(), meta.ino())?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// What is shown of process `pid`; `None` if it has ended.
