@@ -60,10 +60,12 @@ pub struct StepNo {
 
 /// The plans of a journal, in order.
 pub fn plans(entries: &[Entry]) -> Vec<&Plan> {
-    let plan = |entry| match entry {
-        &Entry::Plan { ref plan, .. } => Some(plan),
-        _ => None,
-    };
+    fn plan(entry: &Entry) -> Option<&Plan> {
+        match entry {
+            Entry::Plan { plan, .. } => Some(plan),
+            _ => None,
+        }
+    }
     entries.iter().filter_map(plan).collect()
 }
 

@@ -3,6 +3,7 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
+use zeebe_snap_backends::StageName;
 
 use super::recover::settle_dead_runs;
 use super::{findings_text, load, lock_state, plan_json, plan_text, print, print_json};
@@ -110,6 +111,7 @@ impl Restore {
         let mut journal = Journal::new(&mut file, Vec::new());
         let ending = exec::run(plan, &mut journal, &mut world, &mut progress);
         progress.clear();
+        let kept = kept(&world, &stage_name(&run));
         world.close();
         drop(lock);
         let ending = ending?;
@@ -127,10 +129,6 @@ impl Restore {
             document["run"] = json!(run);
             print_json(&document)?;
         } else if ending.point == Point::Past {
-            let kept = format!(
-                "What it replaced is kept as {} beside each data directory (`zeebe-snap status`).\n",
-                stage_name(&run)
-            );
             print(&format!(
                 "Set {set} of {} is back.\n{kept}{}",
                 cluster.name,
@@ -157,6 +155,16 @@ impl Restore {
         }
         Ok(ending::exit(&ending))
     }
+}
+
+/// Where what was replaced is kept now, a line each.
+fn kept(world: &Real, stage: &StageName) -> String {
+    let seen = world.inspect().unwrap_or_default();
+    let volumes = seen.iter().filter_map(|seen| seen.volume.as_ref().ok());
+    let kept = volumes.flat_map(|volume| &volume.kept);
+    kept.filter(|kept| kept.name == *stage)
+        .map(|kept| format!("What it replaced is kept: {}\n", kept.path.display()))
+        .collect()
 }
 
 fn ask(manifest: &Manifest) -> Result<bool> {

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::look::{at_folder, at_holders, at_service, learned};
 use super::{Aim, Finding, Findings, OnFailure, Plan, Stage, Step, Stuck, label, snapshot_name};
 use crate::agent::protocol::Seen;
 use crate::catalog::manifest::{Origin, OriginOf};
-use crate::config::{Broker, Cluster};
+use crate::config::Cluster;
 use crate::id::{NodeId, RunId, SetId};
 use crate::zeebe::health::ailments;
-use crate::zeebe::version::Learned;
 
 /// What a person asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -111,14 +111,7 @@ fn look_at_cluster(cluster: &Cluster, seen: &[Seen], request: Request, findings:
 
 fn look_at_broker(seen: &Seen, findings: &mut Findings) {
     let node = Some(seen.node);
-    if let Some(trouble) = &seen.service.trouble {
-        findings.refuse(
-            node,
-            trouble.clone(),
-            "the broker could not be stopped and started",
-            "correct `service` in cluster.toml",
-        );
-    }
+    at_service(seen, findings);
     match &seen.volume {
         Err(why) => findings.refuse(
             node,
@@ -145,74 +138,14 @@ fn look_at_broker(seen: &Seen, findings: &mut Findings) {
             }
         }
     }
-    look_at_folder(seen, findings);
-    look_at_holders(seen, findings);
+    at_folder(seen, findings);
+    at_holders(seen, findings);
     for file in &seen.unreadable {
         findings.refuse(
             node,
             format!("a config file cannot be read: {file}"),
             "it belongs to the set",
             "correct `config` in cluster.toml",
-        );
-    }
-}
-
-/// The data folder is this broker's.
-pub(super) fn look_at_folder(seen: &Seen, findings: &mut Findings) {
-    match &seen.folder {
-        Err(why) => findings.refuse(
-            Some(seen.node),
-            why.clone(),
-            "what it holds is not clear",
-            "look at it; see the README",
-        ),
-        Ok(folder) => {
-            if let Some(other) = folder.node_id.filter(|id| *id != seen.node) {
-                findings.refuse(
-                    Some(seen.node),
-                    format!(
-                        "{} is the data of node {other}, not of node {}",
-                        seen.data.display(),
-                        seen.node
-                    ),
-                    "a broker refuses the partitions of another",
-                    "correct node_id or data in cluster.toml",
-                );
-            }
-        }
-    }
-}
-
-/// The broker is seen by the scan that is to prove it down, and nobody else holds its data.
-pub(super) fn look_at_holders(seen: &Seen, findings: &mut Findings) {
-    let node = seen.node;
-    let broker = seen.process();
-    let others: Vec<String> = seen
-        .holders
-        .iter()
-        .filter(|holder| Some(&holder.process) != broker)
-        .map(ToString::to_string)
-        .collect();
-    if !others.is_empty() {
-        findings.refuse(
-            Some(node),
-            format!("the data directory of broker {node} is held by {}{}", others.join(", "), if broker.is_some() { ", which is not the broker" } else { "" }),
-            "it could go on writing when the broker is down, so the broker could not be proven down",
-            "end it, or find out which of them is the broker",
-        );
-    }
-    let answers = seen.api.is_ok();
-    if seen.holders.is_empty() && (seen.service.up || answers) {
-        let sign = if answers {
-            "its management API answers".to_owned()
-        } else {
-            seen.service.seen.clone()
-        };
-        findings.refuse(
-            Some(node),
-            format!("broker {node} runs ({sign}) but nobody is seen to hold {}", seen.data.display()),
-            "a proof of down that cannot see the running broker proves nothing",
-            "wait until it has started, correct `data` or `management` in cluster.toml, or run as root on its host",
         );
     }
 }
@@ -269,29 +202,6 @@ fn origin(cluster: &Cluster, host: &str, seen: &[Seen], set: &SetId) -> Origin {
             .min(),
         brokers: seen.iter().filter_map(broker).collect(),
     }
-}
-
-/// A broker's version: from the running broker, else its install, else cluster.toml. A data folder gives a lower bound
-/// only, which is not a version.
-pub(super) fn learned(seen: &Seen, broker: &Broker) -> Option<Learned> {
-    let api = seen
-        .api
-        .as_ref()
-        .ok()
-        .and_then(|api| api.version.clone())
-        .map(|version| (version, "management API"));
-    let install = || seen.installed.clone().map(|version| (version, "install"));
-    let said = || {
-        broker
-            .version
-            .clone()
-            .map(|version| (version, "cluster.toml"))
-    };
-    let (version, from) = api.or_else(install).or_else(said)?;
-    Some(Learned {
-        version,
-        from: from.to_owned(),
-    })
 }
 
 fn stages(cluster: &Cluster, seen: &[Seen], origin: &Origin) -> Vec<Stage> {

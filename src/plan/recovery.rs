@@ -118,7 +118,7 @@ pub fn plan(entries: &[Entry]) -> Option<Plan> {
         .into_iter()
         .filter(|stage| stage.steps.iter().any(|step| !step.is_about_nobody()))
         .collect();
-    (!stages.is_empty()).then(|| Plan {
+    (!stages.is_empty()).then_some(Plan {
         aim: Aim::Recover,
         max_downtime: first.max_downtime,
         stages,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::backup::{learned, look_at_holders};
+use super::look::{at_holders, at_service, learned};
 use super::{Aim, Finding, Findings, OnFailure, Plan, Stage, Step, Stuck, label, stage_name};
 use crate::agent::protocol::Seen;
 use crate::catalog::manifest::{Manifest, SetState};
@@ -26,9 +26,10 @@ pub fn plan(
 ) -> (Option<Plan>, Vec<Finding>) {
     let mut findings = Findings::default();
     look_at_set(cluster, manifest, request, &mut findings);
+    look_at_versions(cluster, seen, manifest, &mut findings);
     let mut parts = Vec::new();
     for seen in seen {
-        parts.extend(look_at_broker(cluster, seen, manifest, &mut findings));
+        parts.extend(look_at_broker(seen, manifest, &mut findings));
     }
     if findings.refuses() {
         return (None, findings.0);
@@ -101,26 +102,13 @@ struct Part {
     snapshot: zeebe_snap_backends::Snapshot,
 }
 
-fn look_at_broker(
-    cluster: &Cluster,
-    seen: &Seen,
-    manifest: &Manifest,
-    findings: &mut Findings,
-) -> Option<Part> {
+fn look_at_broker(seen: &Seen, manifest: &Manifest, findings: &mut Findings) -> Option<Part> {
     let node = seen.node;
     let set = &manifest.origin.set;
-    if let Some(trouble) = &seen.service.trouble {
-        findings.refuse(
-            Some(node),
-            trouble.clone(),
-            "the broker could not be stopped and started",
-            "correct `service` in cluster.toml",
-        );
-    }
-    look_at_version(cluster, seen, manifest, findings);
+    at_service(seen, findings);
     // A broker whose data was deleted holds nothing any more; its service still knows its process.
     if !seen.holders.is_empty() || seen.process().is_none() {
-        look_at_holders(seen, findings);
+        at_holders(seen, findings);
     }
     let wanted = manifest.snapshot(node)?;
     let volume = match &seen.volume {
@@ -184,44 +172,58 @@ fn look_at_broker(
     }
 }
 
-fn look_at_version(cluster: &Cluster, seen: &Seen, manifest: &Manifest, findings: &mut Findings) {
-    let node = seen.node;
-    let of_set = manifest
-        .origin
-        .brokers
-        .iter()
-        .find(|broker| broker.node == node)
-        .and_then(|broker| broker.zeebe.as_ref());
-    let of_broker = cluster
-        .brokers
-        .get(&node)
-        .and_then(|broker| learned(seen, broker));
-    match (of_set, of_broker) {
-        (Some(source), Some(target)) => {
-            if let Some(why) = target.version.refuses(&source.version) {
-                let what = format!("broker {node} is Zeebe {} ({}), set {} is of {}", target.version, target.from, manifest.origin.set, source.version);
-                findings.refuse(Some(node), what, why, "install the set's version");
-            } else if target.version != source.version {
-                findings.warn(
-                    Some(node),
-                    format!("broker {node} is Zeebe {}, the set is of {}", target.version, source.version),
-                    "once it has started on the set's data there is no way back to the lower version with that data",
-                    "nothing, if that is meant",
-                );
+/// Which Zeebe will start on the data of which. A downgrade is refused: Zeebe accepts it and deletes what it cannot read.
+fn look_at_versions(
+    cluster: &Cluster,
+    seen: &[Seen],
+    manifest: &Manifest,
+    findings: &mut Findings,
+) {
+    let mut unseen = Vec::new();
+    for seen in seen {
+        let node = seen.node;
+        let origin = manifest.origin.brokers.iter().find(|of| of.node == node);
+        let source = origin.and_then(|broker| broker.zeebe.as_ref());
+        let broker = cluster.brokers.get(&node);
+        let target = broker.and_then(|broker| learned(seen, broker));
+        match (source, target) {
+            (Some(source), Some(target)) => {
+                let (source, set) = (&source.version, &manifest.origin.set);
+                if let Some(why) = target.version.refuses(source) {
+                    findings.refuse(
+                        Some(node),
+                        format!(
+                            "broker {node} is Zeebe {} ({}), set {set} is of {source}",
+                            target.version, target.from
+                        ),
+                        why,
+                        "install the set's version",
+                    );
+                } else if target.version != *source {
+                    findings.warn(
+                        Some(node),
+                        format!("broker {node} is Zeebe {}, set {set} is of {source}", target.version),
+                        "once it has started there is no way back to the lower version with that data",
+                        "nothing, if that is meant",
+                    );
+                }
             }
+            (Some(_), None) => unseen.push(node.to_string()),
+            (None, _) => findings.refuse(
+                Some(node),
+                format!("of which Zeebe the data of broker {node} in the set is, is not known"),
+                "a lower version silently deletes what it cannot read",
+                "choose a set that was taken of a running cluster",
+            ),
         }
-        (Some(source), None) => findings.warn(
-            Some(node),
-            format!("which Zeebe broker {node} is cannot be seen while it is down; the set is of {}", source.version),
-            "a lower version silently deletes what it cannot read",
-            "make sure it is the same version or the next minor; `install` or `version` in cluster.toml lets this be checked",
-        ),
-        (None, _) => findings.refuse(
-            Some(node),
-            format!("which Zeebe the data of broker {node} in set {} is of is not known", manifest.origin.set),
-            "a lower version silently deletes what it cannot read",
-            "choose a set that was taken of a running cluster",
-        ),
+    }
+    if !unseen.is_empty() {
+        findings.warn(
+            None,
+            format!("which Zeebe broker {} is cannot be seen while it is down", unseen.join(", ")),
+            "a version lower than the set's silently deletes what it cannot read",
+            "see to it that it is the set's version or the next minor; with `install` or `version` in cluster.toml it is checked",
+        );
     }
 }
 

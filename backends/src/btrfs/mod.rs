@@ -200,13 +200,13 @@ impl Volume for Subvolume {
 
 impl Rollback for Subvolume {
     fn stage(&self, from: &SnapName, stage: &StageName, label: &Label) -> Vec<Action> {
-        let cmd = btrfs(["subvolume", "snapshot"])
+        let copy = btrfs(["subvolume", "snapshot"])
             .arg(self.place.of(from.as_str()))
             .arg(self.place.of(stage.as_str()));
-        vec![
-            self.place.write_sidecar(stage.as_str(), label, None),
-            Action::Run(cmd),
-        ]
+        // The label is for what is kept after the swap; where there is no data nothing will be.
+        let sidecar = (self.was != Stands::Nothing)
+            .then(|| self.place.write_sidecar(stage.as_str(), label, None));
+        sidecar.into_iter().chain([Action::Run(copy)]).collect()
     }
 
     fn swap(&self, stage: &StageName) -> Vec<Action> {
@@ -293,12 +293,12 @@ mod tests {
         let volume = subvolume();
         insta::assert_snapshot!(lines(volume.prepare(&snap, &Label::new())), @r"
         mkdir -p -m 700 '/srv/zeebe 0/.zeebe-snap/data'
-        install -m 600 /dev/stdin '/srv/zeebe 0/.zeebe-snap/data/zeebe-snap-20261123T014500Z.json'   # 61 bytes
+        install -m 600 /dev/stdin '/srv/zeebe 0/.zeebe-snap/data/zeebe-snap-20261123T014500Z.json'   # 49 bytes
         ");
         insta::assert_snapshot!(lines(volume.snapshot(&snap)), @"btrfs subvolume snapshot -r '/srv/zeebe 0/data' '/srv/zeebe 0/.zeebe-snap/data/zeebe-snap-20261123T014500Z'");
         insta::assert_snapshot!(lines(volume.destroy(&snap)), @"btrfs subvolume delete -C '/srv/zeebe 0/.zeebe-snap/data/zeebe-snap-20261123T014500Z'");
         insta::assert_snapshot!(lines(volume.stage(&snap, &stage, &Label::new())), @r"
-        install -m 600 /dev/stdin '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z.json'   # 57 bytes
+        install -m 600 /dev/stdin '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z.json'   # 43 bytes
         btrfs subvolume snapshot '/srv/zeebe 0/.zeebe-snap/data/zeebe-snap-20261123T014500Z' '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z'
         ");
         insta::assert_snapshot!(lines(volume.swap(&stage)), @"mv --exchange '/srv/zeebe 0/data' '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z'");

@@ -99,7 +99,7 @@ impl Place {
         };
         let at = if data.exists() { data } else { around };
         match rustix::fs::statfs(at) {
-            Ok(fs) if fs.f_type as i64 == MAGIC => Ok(Some(Place {
+            Ok(fs) if fs.f_type == MAGIC => Ok(Some(Place {
                 data: data.to_owned(),
             })),
             Ok(_) => Ok(None),
