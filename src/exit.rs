@@ -19,6 +19,13 @@ pub enum Exit {
     Differs = 5,
 }
 
+/// The context of an error that came when things were already changed.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error(
+    "the run could not be ended as it should; `zeebe-snap status` shows the brokers, `zeebe-snap recover` settles what is owed"
+)]
+pub struct InDoubt;
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit as u8)
@@ -31,6 +38,9 @@ impl Exit {
         use crate::agent::protocol::{Fault, FaultKind};
         if error.downcast_ref::<crate::config::ConfigError>().is_some() {
             return Exit::Usage;
+        }
+        if error.downcast_ref::<InDoubt>().is_some() {
+            return Exit::Person;
         }
         match error.downcast_ref::<Fault>().map(|fault| fault.kind) {
             Some(FaultKind::Locked) => Exit::Refused,

@@ -121,11 +121,24 @@ impl<'a> Journal<'a> {
         &self.entries
     }
 
-    /// Adds a line. One that could not be written is among [`Journal::entries`] all the same: it says what was done.
-    pub fn add(&mut self, entry: Entry, durability: Durability) -> Result<()> {
-        let written = self.log.append(&entry, durability);
+    /// Adds a line; one that cannot be written is given back.
+    pub fn add(
+        &mut self,
+        entry: Entry,
+        durability: Durability,
+    ) -> Result<(), (Entry, anyhow::Error)> {
+        match self.log.append(&entry, durability) {
+            Ok(()) => {
+                self.entries.push(entry);
+                Ok(())
+            }
+            Err(error) => Err((entry, error)),
+        }
+    }
+
+    /// Keeps a line in memory only.
+    pub fn remember(&mut self, entry: Entry) {
         self.entries.push(entry);
-        written
     }
 }
 
@@ -140,6 +153,8 @@ pub struct Runs {
 pub struct RunFile {
     file: File,
     path: PathBuf,
+    /// The length of all whole lines, in bytes.
+    length: u64,
 }
 
 impl Log for RunFile {
@@ -147,7 +162,12 @@ impl Log for RunFile {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
         let wrong = || format!("write the journal {}", self.path.display());
-        self.file.write_all(&line).with_context(wrong)?;
+        if let Err(error) = self.file.write_all(&line) {
+            // Half a line must not stand before a whole one.
+            self.file.set_len(self.length).with_context(wrong)?;
+            return Err(error).with_context(wrong);
+        }
+        self.length += line.len() as u64;
         if durability == Durability::Synced {
             self.file.sync_data().with_context(wrong)?;
         }
@@ -209,6 +229,7 @@ impl Runs {
         Ok(RunFile {
             file,
             path: self.path(run),
+            length: 0,
         })
     }
 
@@ -231,12 +252,13 @@ impl Runs {
             .append(true)
             .open(&path)
             .with_context(wrong)?;
-        file.set_len(whole(&text).len() as u64)
-            .with_context(wrong)?;
+        let length = whole(&text).len() as u64;
+        file.set_len(length).with_context(wrong)?;
         Ok((
             RunFile {
                 file,
                 path: path.clone(),
+                length,
             },
             entries,
         ))

@@ -182,10 +182,14 @@ impl Link {
         }
     }
 
-    /// Tells the agent that all is settled and waits for its end.
-    pub fn goodbye(self) {
+    /// Tells the agent that it may end: nothing is owed, or what is owed is for a later run.
+    pub fn goodbye(&self) {
         self.tell(Request::Bye, Box::new(|_| ()));
         lock(&self.to).take();
+    }
+
+    /// Waits for the agent's end.
+    pub fn wait(self) {
         if let Err(error) = lock(&self.child).wait() {
             tracing::debug!(%error, "waiting for the agent's end");
         }

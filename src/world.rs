@@ -121,9 +121,9 @@ impl Real {
 
     /// Ends the agent: nothing is owed, or what is owed is for a later run.
     pub fn close(self) {
-        drop(self.receive);
+        self.link.goodbye();
         if let Some(link) = Arc::into_inner(self.link) {
-            link.goodbye();
+            link.wait();
         }
     }
 }

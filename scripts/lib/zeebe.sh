@@ -30,7 +30,7 @@ export ZEEBE_BROKER_GATEWAY_NETWORK_HOST=$(zeebe_address $node)
 export SERVER_ADDRESS=$(zeebe_address $node)
 export MANAGEMENT_SERVER_ADDRESS=$(zeebe_address $node)
 # Small, so that three fit beside other work.
-export JAVA_OPTS='-Xms64m -Xmx256m'
+export JAVA_OPTS='-Xms64m -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC'
 export ZEEBE_BROKER_THREADS_CPUTHREADCOUNT=1
 export ZEEBE_BROKER_THREADS_IOTHREADCOUNT=1
 export ZEEBE_BROKER_DATA_LOGSEGMENTSIZE=8MB

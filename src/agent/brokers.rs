@@ -10,12 +10,12 @@ use jiff::Timestamp;
 
 use super::Job;
 use super::post::{Post, Posts};
-use super::protocol::{Fact, Fault, FaultKind, Outcome};
+use super::protocol::{Fact, Fault, FaultKind, Locking, Outcome};
 use crate::config::OnStuckStop;
 use crate::id::NodeId;
 use crate::plan::Stuck;
 use crate::process::{Holder, Process, holders};
-use crate::service;
+use crate::service::{self, Phase};
 
 /// What is gone after this, a reader that happened by, does not count as a holder.
 const PASSERS_BY: Duration = Duration::from_secs(2);
@@ -154,7 +154,7 @@ fn wait_until_down(posts: &Posts, post: &Post, called_off: impl Fn() -> bool) ->
     let deadline = Instant::now() + SERVICE_SEES;
     loop {
         let state = service::state(&posts.desk, &post.broker, &[])?;
-        if !state.up {
+        if state.phase == Phase::Down {
             return Ok(());
         }
         if Instant::now() >= deadline || called_off() {
@@ -165,17 +165,27 @@ fn wait_until_down(posts: &Posts, post: &Post, called_off: impl Fn() -> bool) ->
 }
 
 /// Starts the broker, unless it runs. `stopped` was told to stop: it cannot be called back, so it has to end first.
-pub fn start(posts: &Posts, node: NodeId, stopped: Option<&Process>) -> Result<(Outcome, Fact)> {
+pub fn start(job: &Job<'_>, node: NodeId, stopped: Option<&Process>) -> Result<(Outcome, Fact)> {
+    let posts = job.posts;
     let post = posts.of(node)?;
     post.called_off.store(true, Ordering::SeqCst);
     let service = post.service(posts)?;
     post.called_off.store(false, Ordering::SeqCst);
-    if let Some(broker) = stopped {
-        let told = post
-            .told
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .unwrap_or_else(Instant::now);
+    if let Some(broker) = stopped.filter(|broker| broker.is_alive().unwrap_or(true)) {
+        let told = *post.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = match told {
+            Some(told) => told,
+            // This agent has been there from the beginning: the broker was never told.
+            None if posts.locking == Locking::Fresh => {
+                let commanded = Timestamp::now();
+                return Ok((Outcome::AlreadyDone, Fact::Started { commanded }));
+            }
+            // Whether a dead one told it is not known. Being told twice does no harm, and it ends cleanly.
+            None => {
+                service::ask_to_stop(&posts.desk, &post.broker, broker)?;
+                Instant::now()
+            }
+        };
         if !broker.wait(told + posts.stop_timeout, || false)? {
             match posts.on_stuck_stop {
                 OnStuckStop::Kill => kill(posts, post, broker)?,
@@ -185,9 +195,15 @@ pub fn start(posts: &Posts, node: NodeId, stopped: Option<&Process>) -> Result<(
                 ),
             }
         }
+        wait_until_down(posts, post, || false)?;
     }
     let commanded = Timestamp::now();
-    if service::state(&posts.desk, &post.broker, &[])?.up {
+    // A backup has just proven it down. Later somebody else may have started it.
+    let held = match (posts.locking, job.plan) {
+        (Locking::Fresh, 0) => Vec::new(),
+        _ => holders(std::slice::from_ref(&post.data))?.concat(),
+    };
+    if service::state(&posts.desk, &post.broker, &held)?.phase == Phase::Up {
         return Ok((Outcome::AlreadyDone, Fact::Started { commanded }));
     }
     let lock = service.as_ref().context("a service lock")?;

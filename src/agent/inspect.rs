@@ -8,7 +8,7 @@ use zeebe_snap_backends::{DRIVERS, Purpose, System, driver};
 use super::post::{Post, Posts};
 use super::protocol::{Seen, VolumeSeen};
 use crate::process::{Holder, Process, holders};
-use crate::service;
+use crate::service::{self, Phase};
 use crate::zeebe::{api, data, version};
 
 /// Looks at all brokers of this host.
@@ -97,6 +97,6 @@ impl Seen {
 
     /// It runs, by any sign.
     pub fn is_up(&self) -> bool {
-        self.service.up || !self.holders.is_empty()
+        self.service.phase != Phase::Down || !self.holders.is_empty()
     }
 }

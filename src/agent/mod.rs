@@ -181,7 +181,7 @@ fn perform(job: &Job<'_>, step: &Step) -> Result<Performed> {
             stuck,
         } => brokers::stop(job, *node, broker, *stuck)?,
         Step::ProveDown { nodes } => brokers::prove_down(job.posts, nodes)?,
-        Step::Start { node, stopped } => brokers::start(job.posts, *node, stopped.as_ref())?,
+        Step::Start { node, stopped } => brokers::start(job, *node, stopped.as_ref())?,
         Step::KeepConfig { files, .. } => volumes::read_files(job, files)?,
         Step::Digest {
             volume, snapshot, ..

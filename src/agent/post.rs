@@ -32,7 +32,8 @@ pub struct Posts {
     /// The newest plan that a step was asked of.
     pub newest_plan: AtomicUsize,
     tool_dirs: Vec<PathBuf>,
-    locking: Locking,
+    /// From the opening.
+    pub locking: Locking,
 }
 
 /// One broker.

@@ -2,15 +2,15 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 
+use super::carry::carry_out;
 use super::recover::settle_dead_runs;
 use super::{findings_text, load, lock_state, plan_json, plan_text, print, print_json};
 use crate::agent::protocol::Locking;
 use crate::catalog::Catalog;
 use crate::catalog::manifest::SetState;
-use crate::exec;
 use crate::exit::Exit;
 use crate::id::{RunId, SetId};
-use crate::journal::{Journal, Runs};
+use crate::journal::Runs;
 use crate::plan::backup;
 use crate::plan::recovery::Point;
 use crate::report::ending;
@@ -88,13 +88,10 @@ impl Backup {
             return Ok(Exit::Failed);
         }
 
-        let mut file = runs.create(&run)?;
-        let mut journal = Journal::new(&mut file, Vec::new());
-        let ending = exec::run(plan, &mut journal, &mut world, &mut progress);
-        progress.clear();
+        let carried = carry_out(places, &run, plan, &mut world, &mut progress);
         world.close();
         drop(lock);
-        let ending = ending?;
+        let (ending, entries) = carried?;
 
         let set = SetId::from(run);
         let manifest = Catalog::new(&places.state_dir).read(&set)?;
@@ -108,8 +105,7 @@ impl Backup {
             (Point::Past, _) => "captured",
         };
         if self.json {
-            let mut document =
-                ending::document("backup", result, journal.entries(), &ending, &nodes);
+            let mut document = ending::document("backup", result, &entries, &ending, &nodes);
             document["set"] = json!(set);
             document["cluster"] = json!(cluster.name);
             document["bytes"] = json!(manifest.as_ref().and_then(|manifest| manifest.bytes()));
@@ -118,7 +114,7 @@ impl Backup {
             let window = manifest
                 .window_ms
                 .map(|ms| format!("The window was {}.\n", crate::report::table::duration(ms)));
-            let times = ending::times(journal.entries(), &nodes);
+            let times = ending::times(&entries, &nodes);
             print(&format!(
                 "{}\n{}{times}",
                 ending::set(manifest),

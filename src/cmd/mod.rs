@@ -1,6 +1,7 @@
 //! The verbs: one file each, with its arguments (their comments are the manual) and a run function.
 
 mod backup;
+mod carry;
 mod check;
 mod list;
 mod recover;

@@ -6,7 +6,7 @@ use super::{load, lock_state, plan_text, print, print_json};
 use crate::agent::protocol::Locking;
 use crate::config::Cluster;
 use crate::exec;
-use crate::exit::Exit;
+use crate::exit::{Exit, InDoubt};
 use crate::id::RunId;
 use crate::journal::{self, Entry, Journal, Runs};
 use crate::plan::{Aim, recovery};
@@ -121,7 +121,7 @@ pub fn settle_dead_runs(
         let ending = exec::settle(&mut journal, &mut world, progress);
         progress.clear();
         world.close();
-        let ending = ending?;
+        let ending = ending.context(InDoubt)?;
         let exit = ending::exit(&ending);
         if let Some(todo) = ending::todo(&ending) {
             progress.note(&todo);

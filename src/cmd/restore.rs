@@ -5,15 +5,15 @@ use clap::Args;
 use serde_json::json;
 use zeebe_snap_backends::StageName;
 
+use super::carry::carry_out;
 use super::recover::settle_dead_runs;
 use super::{findings_text, load, lock_state, plan_json, plan_text, print, print_json};
 use crate::agent::protocol::{FaultKind, Locking};
 use crate::catalog::Catalog;
 use crate::catalog::manifest::Manifest;
-use crate::exec;
 use crate::exit::Exit;
 use crate::id::RunId;
-use crate::journal::{Journal, Runs};
+use crate::journal::Runs;
 use crate::plan::recovery::Point;
 use crate::plan::{restore, stage_name};
 use crate::report::ending;
@@ -107,14 +107,11 @@ impl Restore {
             return Ok(Exit::Refused);
         }
 
-        let mut file = runs.create(&run)?;
-        let mut journal = Journal::new(&mut file, Vec::new());
-        let ending = exec::run(plan, &mut journal, &mut world, &mut progress);
-        progress.clear();
+        let carried = carry_out(places, &run, plan, &mut world, &mut progress);
         let kept = kept(&world, &stage_name(&run));
         world.close();
         drop(lock);
-        let ending = ending?;
+        let (ending, entries) = carried?;
         let nodes: Vec<_> = cluster.brokers.keys().copied().collect();
         let set = &manifest.origin.set;
         let result = match ending.point {
@@ -122,8 +119,7 @@ impl Restore {
             Point::Past => "restored",
         };
         if self.json {
-            let mut document =
-                ending::document("restore", result, journal.entries(), &ending, &nodes);
+            let mut document = ending::document("restore", result, &entries, &ending, &nodes);
             document["set"] = json!(set);
             document["cluster"] = json!(cluster.name);
             document["run"] = json!(run);
@@ -132,7 +128,7 @@ impl Restore {
             print(&format!(
                 "Set {set} of {} is back.\n{kept}{}",
                 cluster.name,
-                ending::times(journal.entries(), &nodes)
+                ending::times(&entries, &nodes)
             ))?;
         }
         if let (Point::Before, Some(cause)) = (ending.point, &ending.cause) {

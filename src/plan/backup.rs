@@ -1,13 +1,15 @@
 //! Planning a backup, and finding what speaks against it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
-use super::look::{at_folder, at_holders, at_service, learned};
-use super::{Aim, Finding, Findings, OnFailure, Plan, Stage, Step, Stuck, label, snapshot_name};
+use super::look::{at_folder, at_holders, at_service, learned, running};
+use super::{Aim, Finding, Findings, Plan, Running, Stage, Step, Stuck, label, snapshot_name};
 use crate::agent::protocol::Seen;
 use crate::catalog::manifest::{Origin, OriginOf};
 use crate::config::Cluster;
 use crate::id::{NodeId, RunId, SetId};
+use crate::process::Process;
 use crate::zeebe::health::ailments;
 
 /// What a person asked for.
@@ -33,18 +35,20 @@ pub fn plan(
     if findings.refuses() {
         return (None, findings.0);
     }
-    let set = SetId::from(run.clone());
-    let origin = origin(cluster, host, seen, &set);
-    (
-        Some(Plan {
-            stages: stages(cluster, seen, &origin),
-            aim: Aim::Backup {
-                origin: Box::new(origin),
-            },
-            max_downtime: cluster.max_downtime,
-        }),
-        findings.0,
-    )
+    let origin = origin(cluster, host, seen, &SetId::from(run.clone()));
+    let with_config = cluster
+        .brokers
+        .values()
+        .filter(|broker| !broker.config.is_empty());
+    let config = with_config.map(|broker| (broker.node_id, broker.config.clone()));
+    let plan = Plan {
+        stages: stages(&config.collect(), &running(seen), &origin),
+        aim: Aim::Backup {
+            origin: Box::new(origin),
+        },
+        max_downtime: cluster.max_downtime,
+    };
+    (Some(plan), findings.0)
 }
 
 fn look_at_cluster(cluster: &Cluster, seen: &[Seen], request: Request, findings: &mut Findings) {
@@ -204,116 +208,77 @@ fn origin(cluster: &Cluster, host: &str, seen: &[Seen], set: &SetId) -> Origin {
     }
 }
 
-fn stages(cluster: &Cluster, seen: &[Seen], origin: &Origin) -> Vec<Stage> {
-    let stage = |on_failure, steps: Vec<Step>| Stage { on_failure, steps };
-    let nodes: Vec<NodeId> = seen.iter().map(|seen| seen.node).collect();
-    let running: Vec<_> = seen
-        .iter()
-        .filter(|seen| seen.is_up())
-        .filter_map(|seen| Some((seen.node, seen.process()?.clone())))
-        .collect();
-    let set = &origin.set;
-    let each =
-        |make: &dyn Fn(&OriginOf) -> Step| origin.brokers.iter().map(make).collect::<Vec<_>>();
-
-    let mut prepare = each(&|b| Step::Prepare {
-        node: b.node,
-        volume: b.volume.clone(),
-        snapshot: b.snapshot.clone(),
-        label: label(&cluster.name, set, b.node),
+/// The stages of a backup. `config` has the files that belong to it.
+pub(crate) fn stages(
+    config: &BTreeMap<NodeId, Vec<PathBuf>>,
+    running: &Running,
+    origin: &Origin,
+) -> Vec<Stage> {
+    let set = || origin.set.clone();
+    let nodes: Vec<NodeId> = origin.brokers.iter().map(|of| of.node).collect();
+    let each = |step: &dyn Fn(&OriginOf) -> Step| origin.brokers.iter().map(step).collect();
+    let run = |step: &dyn Fn(NodeId, Process) -> Step| {
+        let step = |(node, broker): &(NodeId, Process)| step(*node, broker.clone());
+        running.iter().map(step).collect::<Vec<_>>()
+    };
+    let mut prepare: Vec<Step> = each(&|of| Step::Prepare {
+        node: of.node,
+        volume: of.volume.clone(),
+        snapshot: of.snapshot.clone(),
+        label: label(&origin.cluster, &origin.set, of.node),
     });
-    let with_config = cluster
-        .brokers
-        .values()
-        .filter(|broker| !broker.config.is_empty());
-    prepare.extend(with_config.map(|broker| Step::KeepConfig {
-        node: broker.node_id,
-        set: set.clone(),
-        files: broker.config.clone(),
+    prepare.extend(config.iter().map(|(node, files)| Step::KeepConfig {
+        node: *node,
+        set: set(),
+        files: files.clone(),
     }));
-
     let mut stages = vec![
-        stage(OnFailure::Undo, prepare),
-        stage(
-            OnFailure::Undo,
-            each(&|b| Step::Flush {
-                node: b.node,
-                volume: b.volume.clone(),
-            }),
-        ),
-        stage(
-            OnFailure::Undo,
-            vec![Step::ProveSeen {
-                brokers: running.clone(),
-            }],
-        ),
-        stage(
-            OnFailure::Undo,
-            running
-                .iter()
-                .map(|(node, broker)| Step::Stop {
-                    node: *node,
-                    broker: broker.clone(),
-                    stuck: Stuck::Fails,
-                })
-                .collect(),
-        ),
-        stage(
-            OnFailure::Undo,
-            vec![Step::ProveDown {
-                nodes: nodes.clone(),
-            }],
-        ),
-        stage(
-            OnFailure::Undo,
-            each(&|b| Step::Snapshot {
-                node: b.node,
-                volume: b.volume.clone(),
-                snapshot: b.snapshot.clone(),
-            }),
-        ),
-        stage(OnFailure::Undo, vec![Step::ProveDown { nodes }]),
-        stage(
-            OnFailure::GoOn,
-            running
-                .iter()
-                .map(|(node, broker)| Step::Start {
-                    node: *node,
-                    stopped: Some(broker.clone()),
-                })
-                .collect(),
-        ),
-        stage(OnFailure::GoOn, vec![Step::Record { set: set.clone() }]),
-        stage(
-            OnFailure::GoOn,
-            vec![Step::AwaitHealthy {
-                nodes: running.iter().map(|(node, _)| *node).collect(),
-            }],
-        ),
+        Stage::undo(prepare),
+        Stage::undo(each(&|of| Step::Flush {
+            node: of.node,
+            volume: of.volume.clone(),
+        })),
+        Stage::undo(vec![Step::ProveSeen {
+            brokers: running.to_vec(),
+        }]),
+        Stage::undo(run(&|node, broker| Step::Stop {
+            node,
+            broker,
+            stuck: Stuck::Fails,
+        })),
+        Stage::undo(vec![Step::ProveDown {
+            nodes: nodes.clone(),
+        }]),
+        Stage::undo(each(&|of| Step::Snapshot {
+            node: of.node,
+            volume: of.volume.clone(),
+            snapshot: of.snapshot.clone(),
+        })),
+        Stage::undo(vec![Step::ProveDown { nodes }]),
+        Stage::go_on(run(&|node, broker| Step::Start {
+            node,
+            stopped: Some(broker),
+        })),
+        Stage::go_on(vec![Step::Record { set: set() }]),
+        Stage::go_on(vec![Step::AwaitHealthy {
+            nodes: running.iter().map(|(node, _)| *node).collect(),
+        }]),
     ];
     stages.extend(digesting(origin));
-    stages.retain(|stage| stage.steps.iter().any(|step| !step.is_about_nobody()));
-    stages
+    Stage::with_steps(stages)
 }
 
 /// What completes a captured set. One member after another: each digest uses all cores.
 pub(super) fn digesting(origin: &Origin) -> Vec<Stage> {
-    let set = &origin.set;
-    let digest = |b: &OriginOf| Step::Digest {
-        node: b.node,
-        set: set.clone(),
-        volume: b.volume.clone(),
-        snapshot: b.snapshot.clone(),
+    let digest = |of: &OriginOf| Step::Digest {
+        node: of.node,
+        set: origin.set.clone(),
+        volume: of.volume.clone(),
+        snapshot: of.snapshot.clone(),
     };
-    let steps = origin
-        .brokers
-        .iter()
-        .map(digest)
-        .chain([Step::Complete { set: set.clone() }]);
-    steps
-        .map(|step| Stage {
-            on_failure: OnFailure::Leave,
-            steps: vec![step],
-        })
-        .collect()
+    let complete = Step::Complete {
+        set: origin.set.clone(),
+    };
+    let steps = origin.brokers.iter().map(digest).chain([complete]);
+    steps.map(|step| Stage::leave(vec![step])).collect()
 }

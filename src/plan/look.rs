@@ -3,6 +3,9 @@
 use super::Findings;
 use crate::agent::protocol::Seen;
 use crate::config::Broker;
+use crate::id::NodeId;
+use crate::process::Process;
+use crate::service::Phase;
 use crate::zeebe::version::Learned;
 
 /// Its service can be stopped and started.
@@ -62,7 +65,7 @@ pub fn at_holders(seen: &Seen, findings: &mut Findings) {
         );
     }
     let answers = seen.api.is_ok();
-    if seen.holders.is_empty() && (seen.service.up || answers) {
+    if seen.holders.is_empty() && (seen.service.phase != Phase::Down || answers) {
         let sign = if answers {
             "its management API answers".to_owned()
         } else {
@@ -98,4 +101,11 @@ pub fn learned(seen: &Seen, broker: &Broker) -> Option<Learned> {
         version,
         from: from.to_owned(),
     })
+}
+
+/// The brokers that run, and their processes.
+pub fn running(seen: &[Seen]) -> Vec<(NodeId, Process)> {
+    let up = seen.iter().filter(|seen| seen.is_up());
+    up.filter_map(|seen| Some((seen.node, seen.process()?.clone())))
+        .collect()
 }

@@ -17,6 +17,7 @@ use zeebe_snap_backends::{Label, SnapName, StageName};
 
 use crate::catalog::manifest::Origin;
 use crate::id::{NodeId, RunId, SetId};
+use crate::process::Process;
 
 pub use findings::{Finding, Findings, Weight};
 pub use step::{Step, Stuck};
@@ -60,6 +61,35 @@ pub struct Stage {
     /// Side by side.
     pub steps: Vec<Step>,
 }
+
+impl Stage {
+    /// One that ends the run if it fails, and is undone.
+    pub fn undo(steps: Vec<Step>) -> Stage {
+        let on_failure = OnFailure::Undo;
+        Stage { on_failure, steps }
+    }
+
+    /// One whose failure is kept for the end.
+    pub fn go_on(steps: Vec<Step>) -> Stage {
+        let on_failure = OnFailure::GoOn;
+        Stage { on_failure, steps }
+    }
+
+    /// One that a later run does if it fails.
+    pub fn leave(steps: Vec<Step>) -> Stage {
+        let on_failure = OnFailure::Leave;
+        Stage { on_failure, steps }
+    }
+
+    /// Those of `stages` in which there is something to do.
+    fn with_steps(stages: Vec<Stage>) -> Vec<Stage> {
+        let something = |stage: &Stage| stage.steps.iter().any(|step| !step.is_about_nobody());
+        stages.into_iter().filter(something).collect()
+    }
+}
+
+/// Brokers that run, and their processes.
+pub type Running = [(NodeId, Process)];
 
 /// What is done if a step of a stage fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -86,7 +86,7 @@ pub fn plan(entries: &[Entry]) -> Option<Plan> {
         (Aim::Backup { origin }, Point::Past) => {
             let mut stages = vec![starts(&debts)];
             if !debts.recorded {
-                stages.push(go_on(vec![Step::Record {
+                stages.push(Stage::go_on(vec![Step::Record {
                     set: origin.set.clone(),
                 }]));
             }
@@ -110,14 +110,14 @@ pub fn plan(entries: &[Entry]) -> Option<Plan> {
                 })
                 .collect::<Vec<_>>();
             let nodes = steps.iter().filter_map(Step::node).collect();
-            vec![go_on(steps), go_on(vec![Step::AwaitHealthy { nodes }])]
+            vec![
+                Stage::go_on(steps),
+                Stage::go_on(vec![Step::AwaitHealthy { nodes }]),
+            ]
         }
         (Aim::Recover, _) => Vec::new(),
     };
-    let stages: Vec<Stage> = stages
-        .into_iter()
-        .filter(|stage| stage.steps.iter().any(|step| !step.is_about_nobody()))
-        .collect();
+    let stages = Stage::with_steps(stages);
     (!stages.is_empty()).then_some(Plan {
         aim: Aim::Recover,
         max_downtime: first.max_downtime,
@@ -125,15 +125,8 @@ pub fn plan(entries: &[Entry]) -> Option<Plan> {
     })
 }
 
-fn go_on(steps: Vec<Step>) -> Stage {
-    Stage {
-        on_failure: OnFailure::GoOn,
-        steps,
-    }
-}
-
 fn starts(debts: &Debts) -> Stage {
-    go_on(
+    Stage::go_on(
         debts
             .to_start
             .iter()
@@ -146,7 +139,7 @@ fn starts(debts: &Debts) -> Stage {
 }
 
 fn healthy(debts: &Debts) -> Stage {
-    go_on(vec![Step::AwaitHealthy {
+    Stage::go_on(vec![Step::AwaitHealthy {
         nodes: debts.to_start.iter().copied().collect(),
     }])
 }
@@ -168,8 +161,8 @@ fn undo_backup(debts: &Debts, set: &SetId) -> Vec<Stage> {
     };
     vec![
         starts(debts),
-        go_on(debts.snapshots.iter().map(destroy).collect()),
-        go_on(forget),
+        Stage::go_on(debts.snapshots.iter().map(destroy).collect()),
+        Stage::go_on(forget),
         healthy(debts),
     ]
 }
@@ -194,14 +187,11 @@ fn undo_restore(debts: &Debts) -> Vec<Stage> {
             }
         };
     // A folder that could not be put back keeps every broker down: no cluster runs on folders of different times.
-    let swap_back = Stage {
-        on_failure: OnFailure::Leave,
-        steps: debts.swapped.iter().map(back).collect(),
-    };
+    let swap_back = Stage::leave(debts.swapped.iter().map(back).collect());
     vec![
         swap_back,
         starts(debts),
-        go_on(debts.staged.iter().map(discard).collect()),
+        Stage::go_on(debts.staged.iter().map(discard).collect()),
         healthy(debts),
     ]
 }

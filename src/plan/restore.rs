@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::look::{at_holders, at_service, learned};
-use super::{Aim, Finding, Findings, OnFailure, Plan, Stage, Step, Stuck, label, stage_name};
+use zeebe_snap_backends::{Snapshot, VolumeId};
+
+use super::look::{at_holders, at_service, learned, running};
+use super::{Aim, Finding, Findings, Plan, Running, Stage, Step, Stuck, label, stage_name};
 use crate::agent::protocol::Seen;
 use crate::catalog::manifest::{Manifest, SetState};
 use crate::config::Cluster;
@@ -34,19 +36,25 @@ pub fn plan(
     if findings.refuses() {
         return (None, findings.0);
     }
-    let stages = stages(cluster, seen, manifest, run, &parts);
-    let aim = Aim::Restore {
-        set: manifest.origin.set.clone(),
-        stage: stage_name(run),
+    let running = running(seen);
+    let holds = |node: &NodeId| {
+        seen.iter()
+            .any(|seen| seen.node == *node && !seen.holders.is_empty())
     };
-    (
-        Some(Plan {
-            aim,
-            max_downtime: cluster.max_downtime,
-            stages,
-        }),
-        findings.0,
-    )
+    let holding: Vec<_> = running
+        .iter()
+        .filter(|(node, _)| holds(node))
+        .cloned()
+        .collect();
+    let plan = Plan {
+        aim: Aim::Restore {
+            set: manifest.origin.set.clone(),
+            stage: stage_name(run),
+        },
+        max_downtime: cluster.max_downtime,
+        stages: stages(&running, &holding, manifest, run, &parts),
+    };
+    (Some(plan), findings.0)
 }
 
 fn look_at_set(cluster: &Cluster, manifest: &Manifest, request: Request, findings: &mut Findings) {
@@ -96,10 +104,11 @@ fn look_at_set(cluster: &Cluster, manifest: &Manifest, request: Request, finding
 }
 
 /// One broker's part in the restore.
-struct Part {
-    node: NodeId,
-    volume: zeebe_snap_backends::VolumeId,
-    snapshot: zeebe_snap_backends::Snapshot,
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub node: NodeId,
+    pub volume: VolumeId,
+    pub snapshot: Snapshot,
 }
 
 fn look_at_broker(seen: &Seen, manifest: &Manifest, findings: &mut Findings) -> Option<Part> {
@@ -227,72 +236,54 @@ fn look_at_versions(
     }
 }
 
-fn stages(
-    cluster: &Cluster,
-    seen: &[Seen],
+/// The stages of a restore. Of those that run, `holding` can be seen to hold their data.
+pub(crate) fn stages(
+    running: &Running,
+    holding: &Running,
     manifest: &Manifest,
     run: &RunId,
     parts: &[Part],
 ) -> Vec<Stage> {
-    let undo = |steps: Vec<Step>| Stage {
-        on_failure: OnFailure::Undo,
-        steps,
-    };
-    let go_on = |steps: Vec<Step>| Stage {
-        on_failure: OnFailure::GoOn,
-        steps,
-    };
-    let set = &manifest.origin.set;
+    let origin = &manifest.origin;
     let stage = stage_name(run);
     let nodes: Vec<NodeId> = parts.iter().map(|part| part.node).collect();
-    let running: Vec<_> = seen
-        .iter()
-        .filter(|seen| seen.is_up())
-        .filter_map(|seen| Some((seen.node, seen.process()?.clone())))
-        .collect();
-    let seen_holding: Vec<_> = seen
-        .iter()
-        .filter(|seen| !seen.holders.is_empty())
-        .filter_map(|seen| Some((seen.node, seen.process()?.clone())))
-        .collect();
-    let each = |make: &dyn Fn(&Part) -> Step| parts.iter().map(make).collect::<Vec<_>>();
+    let each = |step: &dyn Fn(&Part) -> Step| parts.iter().map(step).collect::<Vec<_>>();
     let stopped = |node: NodeId| {
-        running
-            .iter()
-            .find(|(other, _)| *other == node)
-            .map(|(_, broker)| broker.clone())
+        let found = running.iter().find(|(other, _)| *other == node);
+        found.map(|(_, broker)| broker.clone())
     };
-
-    // One after another: each digest uses all cores.
-    let mut stages: Vec<Stage> = match manifest.state() {
+    let verify = each(&|part| Step::Verify {
+        node: part.node,
+        set: origin.set.clone(),
+        volume: part.volume.clone(),
+        snapshot: part.snapshot.clone(),
+    });
+    let verify = match manifest.state() {
+        SetState::Complete => verify,
         SetState::Captured => Vec::new(),
-        SetState::Complete => each(&|p| Step::Verify {
-            node: p.node,
-            set: set.clone(),
-            volume: p.volume.clone(),
-            snapshot: p.snapshot.clone(),
-        })
-        .into_iter()
-        .map(|step| undo(vec![step]))
-        .collect(),
     };
+    // One after another: each digest uses all cores.
+    let mut stages: Vec<Stage> = verify
+        .into_iter()
+        .map(|step| Stage::undo(vec![step]))
+        .collect();
     stages.extend([
-        undo(each(&|p| {
-            let mut label = label(&cluster.name, set, p.node);
+        Stage::undo(each(&|part| {
+            let mut label = label(&origin.cluster, &origin.set, part.node);
             label.insert("restore".to_owned(), run.to_string());
             Step::StageData {
-                node: p.node,
-                volume: p.volume.clone(),
-                snapshot: p.snapshot.clone(),
+                node: part.node,
+                volume: part.volume.clone(),
+                snapshot: part.snapshot.clone(),
                 stage: stage.clone(),
                 label,
             }
         })),
-        undo(vec![Step::ProveSeen {
-            brokers: seen_holding,
+        Stage::undo(vec![Step::ProveSeen {
+            brokers: holding.to_vec(),
         }]),
         // A cluster that has to be restored is often one that does not end by itself.
-        undo(
+        Stage::undo(
             running
                 .iter()
                 .map(|(node, broker)| Step::Stop {
@@ -302,25 +293,26 @@ fn stages(
                 })
                 .collect(),
         ),
-        undo(vec![Step::ProveDown {
+        Stage::undo(vec![Step::ProveDown {
             nodes: nodes.clone(),
         }]),
-        undo(each(&|p| Step::Swap {
-            node: p.node,
-            volume: p.volume.clone(),
-            snapshot: p.snapshot.clone(),
+        Stage::undo(each(&|part| Step::Swap {
+            node: part.node,
+            volume: part.volume.clone(),
+            snapshot: part.snapshot.clone(),
             stage: stage.clone(),
         })),
-        undo(vec![Step::ProveDown {
+        Stage::undo(vec![Step::ProveDown {
             nodes: nodes.clone(),
         }]),
-        undo(vec![Step::Commit { set: set.clone() }]),
-        go_on(each(&|p| Step::Start {
-            node: p.node,
-            stopped: stopped(p.node),
+        Stage::undo(vec![Step::Commit {
+            set: origin.set.clone(),
+        }]),
+        Stage::go_on(each(&|part| Step::Start {
+            node: part.node,
+            stopped: stopped(part.node),
         })),
-        go_on(vec![Step::AwaitHealthy { nodes }]),
+        Stage::go_on(vec![Step::AwaitHealthy { nodes }]),
     ]);
-    stages.retain(|stage| stage.steps.iter().any(|step| !step.is_about_nobody()));
-    stages
+    Stage::with_steps(stages)
 }

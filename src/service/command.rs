@@ -13,8 +13,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use zeebe_snap_backends::cmd::Cmd;
 
-use super::State;
 use super::launch::open_log;
+use super::{Phase, State};
 use crate::process::{Holder, Process};
 
 pub fn state(
@@ -37,7 +37,10 @@ pub fn state(
         (None, [one, ..]) => format!("{one} holds its data directory"),
     };
     Ok(State {
-        up: started.is_some() || !holders.is_empty(),
+        phase: match started.is_some() || !holders.is_empty() {
+            true => Phase::Up,
+            false => Phase::Down,
+        },
         main,
         seen,
         trouble: trouble(start).or(stop.and_then(trouble)),

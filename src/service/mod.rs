@@ -18,14 +18,26 @@ use crate::process::{Holder, Process};
 /// What a service says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// It runs, or is about to.
-    pub up: bool,
+    /// Whether it runs.
+    pub phase: Phase,
     /// Its main process, where the service knows it.
     pub main: Option<Process>,
     /// What was seen, for messages: "active (running)".
     pub seen: String,
     /// What stands in the way of controlling it.
     pub trouble: Option<String>,
+}
+
+/// Whether a service runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// It runs, or is about to.
+    Up,
+    /// It was told to stop and has not ended.
+    Ending,
+    /// It does not run.
+    Down,
 }
 
 /// Where this program keeps what it needs about the services it starts.

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use zeebe_snap_backends::cmd::{Cmd, System};
 
-use super::State;
+use super::{Phase, State};
 use crate::process::Process;
 
 fn systemctl(words: &[&str], unit: &str) -> Cmd {
@@ -38,7 +38,11 @@ pub fn state(tools: &dyn System, unit: &str) -> Result<State> {
         pid => Process::find(pid)?,
     };
     Ok(State {
-        up: !matches!(shown.active.as_str(), "inactive" | "failed"),
+        phase: match shown.active.as_str() {
+            "inactive" | "failed" => Phase::Down,
+            "deactivating" => Phase::Ending,
+            _ => Phase::Up,
+        },
         main,
         seen: format!("{unit} is {} ({})", shown.active, shown.sub),
         trouble: shown.trouble(unit),

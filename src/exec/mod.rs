@@ -121,6 +121,7 @@ pub fn run(
         walk.sink.unwinding(cause);
         walk.settle()?;
     }
+    walk.settle_what_a_lost_agent_left()?;
     walk.end(cause)
 }
 
@@ -140,8 +141,12 @@ pub fn settle(
         unwritten: None,
     };
     let cause = walk.settle()?;
+    walk.settle_what_a_lost_agent_left()?;
     walk.end(cause)
 }
+
+/// How often in one run another agent is started in place of one that died.
+const AGENTS: usize = 3;
 
 struct Walk<'a, 'j> {
     journal: &'a mut Journal<'j>,
@@ -160,11 +165,13 @@ impl Walk<'_, '_> {
     /// written is kept in memory only, and said at the end. The next run finds the journal open and asks the system.
     fn write(&mut self, entry: Entry, durability: Durability, must: bool) -> Result<()> {
         match self.journal.add(entry, durability) {
-            Err(error) if !must || self.unwinding => {
+            Err((entry, error)) if !must || self.unwinding => {
+                self.journal.remember(entry);
                 self.unwritten.get_or_insert(error);
                 Ok(())
             }
-            result => result,
+            Err((_, error)) => Err(error),
+            Ok(()) => Ok(()),
         }
     }
 
@@ -188,6 +195,21 @@ impl Walk<'_, '_> {
             failures: self.failures,
             owed,
         })
+    }
+
+    /// An agent that died does not leave brokers down: another does what it did not.
+    fn settle_what_a_lost_agent_left(&mut self) -> Result<()> {
+        for _ in 0..AGENTS {
+            let newest = journal::plans(self.journal.entries()).len() - 1;
+            let lost = |failure: &Failure| {
+                failure.no.plan == newest && failure.fault.kind == FaultKind::LinkLost
+            };
+            if !self.failures.iter().any(lost) {
+                break;
+            }
+            self.settle()?;
+        }
+        Ok(())
     }
 
     fn settle(&mut self) -> Result<Option<Cause>> {
@@ -378,3 +400,6 @@ impl Window {
         Some(self.budget.saturating_sub(since))
     }
 }
+
+#[cfg(test)]
+mod tests;

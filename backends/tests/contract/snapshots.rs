@@ -1,0 +1,200 @@
+//! Snapshots: taken, read, told from somebody else's, destroyed.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use zeebe_snap_backends::action::perform_all;
+use zeebe_snap_backends::tree::Hash;
+use zeebe_snap_backends::{Action, Label, SnapName, Volume};
+
+use crate::{Fixture, host, snap, tree};
+
+/// A label with what a tool may trip over.
+pub fn label(set: &str) -> Label {
+    Label::from([
+        ("set".to_owned(), set.to_owned()),
+        ("odd".to_owned(), "größe 'β' \"2\"=3, \\n\n".to_owned()),
+    ])
+}
+
+/// Does all of a snapshot, in the order of a backup.
+pub fn take(volume: &dyn Volume, name: &SnapName, label: &Label) {
+    perform_all(&volume.prepare(name, label), &host()).unwrap();
+    perform_all(&[Action::Sync(volume.data().to_owned())], &host()).unwrap();
+    perform_all(&volume.snapshot(name), &host()).unwrap();
+}
+
+/// Does all of removing one.
+pub fn remove(volume: &dyn Volume, name: &SnapName) {
+    perform_all(&volume.destroy(name), &host()).unwrap();
+    perform_all(&volume.unprepare(name), &host()).unwrap();
+}
+
+/// Opens the snapshot, gives the folder to `read`, and puts it away.
+pub fn view<T>(volume: &dyn Volume, name: &SnapName, read: impl FnOnce(&Path) -> T) -> T {
+    let view = volume.view(name);
+    perform_all(&view.open, &host()).unwrap();
+    let result = read(&view.path);
+    perform_all(&view.close, &host()).unwrap();
+    result
+}
+
+/// The digests of the captured tree.
+pub fn captured(volume: &dyn Volume, name: &SnapName) -> Option<(Hash, Hash)> {
+    view(volume, name, tree::look)
+}
+
+/// What is listed: each name with its label, each found by its name, too.
+fn listed(volume: &dyn Volume) -> Vec<(SnapName, Option<Label>)> {
+    let list = volume.list(&host()).unwrap();
+    for snapshot in &list {
+        let found = volume.find(&host(), &snapshot.name).unwrap();
+        assert_eq!(found.as_ref(), Some(snapshot));
+    }
+    list.into_iter().map(|s| (s.name, s.label)).collect()
+}
+
+pub fn a_snapshot_is_what_the_data_was<F: Fixture>() {
+    let fixture = F::fresh();
+    let (first, second) = (snap("zeebe-snap-1"), snap("zeebe-snap-2"));
+    let volume = fixture.volume();
+    let around = tree::around(fixture.data());
+    assert_eq!(listed(&*volume), []);
+    assert_eq!(volume.find(&host(), &first).unwrap(), None);
+
+    tree::fill(fixture.data(), "old");
+    let old = tree::look(fixture.data());
+    take(&*volume, &first, &label("1"));
+    assert_eq!(listed(&*volume), [(first.clone(), Some(label("1")))]);
+    assert_eq!(captured(&*volume, &first), old);
+
+    tree::change(fixture.data());
+    let new = tree::look(fixture.data());
+    assert_ne!(new, old);
+    assert_eq!(captured(&*volume, &first), old);
+
+    // Another, by a process that looks anew.
+    let volume = fixture.volume();
+    take(&*volume, &second, &label("2"));
+    let both = [
+        (first.clone(), Some(label("1"))),
+        (second.clone(), Some(label("2"))),
+    ];
+    assert_eq!(listed(&*volume), both);
+    let [one, two] = [&first, &second].map(|name| volume.find(&host(), name).unwrap().unwrap());
+    assert_ne!(one.identity, two.identity);
+
+    tree::empty(fixture.data());
+    assert_eq!(captured(&*volume, &first), old);
+    assert_eq!(captured(&*volume, &second), new);
+
+    remove(&*volume, &first);
+    assert_eq!(listed(&*volume), both[1..]);
+    assert_eq!(captured(&*volume, &second), new);
+    remove(&*volume, &second);
+    assert_eq!(listed(&*volume), []);
+    assert_eq!(tree::around(fixture.data()), around, "nothing is left");
+}
+
+pub fn preparing_and_clearing_may_be_repeated<F: Fixture>() {
+    let fixture = F::fresh();
+    let volume = fixture.volume();
+    let around = tree::around(fixture.data());
+    let name = snap("zeebe-snap-1");
+    let twice = |actions: Vec<Action>| {
+        for action in &actions {
+            action.perform(&host()).unwrap();
+            action.perform(&host()).unwrap();
+        }
+        perform_all(&actions, &host()).unwrap();
+    };
+    twice(volume.prepare(&name, &label("of a run that died")));
+    assert_eq!(listed(&*volume), [], "nothing has been taken yet");
+    twice(volume.prepare(&name, &label("1")));
+    twice(vec![Action::Sync(volume.data().to_owned())]);
+    perform_all(&volume.snapshot(&name), &host()).unwrap();
+    assert_eq!(listed(&*volume), [(name.clone(), Some(label("1")))]);
+    perform_all(&volume.destroy(&name), &host()).unwrap();
+    twice(volume.unprepare(&name));
+    assert_eq!(tree::around(fixture.data()), around, "nothing is left");
+}
+
+pub fn somebody_elses_snapshot_has_no_label<F: Fixture>() {
+    let fixture = F::fresh();
+    let volume = fixture.volume();
+    let ours = snap("zeebe-snap-ours");
+    take(&*volume, &ours, &label("ours"));
+    let strangers = fixture.strangers(&*volume);
+    assert_ne!(strangers, []);
+    let mut expected: Vec<_> = strangers.into_iter().map(|name| (name, None)).collect();
+    expected.push((ours, Some(label("ours"))));
+    expected.sort();
+    let mut found = listed(&*volume);
+    found.sort();
+    assert_eq!(found, expected);
+}
+
+/// Maps the file named first, writes the text named second into each of its pages, says so, and waits to be killed.
+const WRITER: &str = "
+import mmap, sys, time
+file = open(sys.argv[1], 'r+b')
+pages = mmap.mmap(file.fileno(), 0)
+for at in range(0, len(pages), 4096):
+    pages[at:at + 4] = sys.argv[2].encode()
+print('written', flush=True)
+time.sleep(600)
+";
+
+/// Ended and waited for when dropped.
+struct Writer(Child);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+pub fn a_page_of_a_killed_process_is_in_the_snapshot<F: Fixture>() {
+    const PAGES: u64 = 64;
+    let fixture = F::fresh();
+    let volume = fixture.volume();
+    let log = fixture.data().join("mapped.log");
+    let file = fs::File::create(&log).unwrap();
+    for page in 0..PAGES {
+        file.write_all_at(b"none", page * 4096).unwrap();
+    }
+    file.set_len(PAGES * 4096).unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+    for number in 1000..1020 {
+        let (name, text) = (snap(&format!("zeebe-snap-{number}")), number.to_string());
+        perform_all(&volume.prepare(&name, &label(&text)), &host()).unwrap();
+        let mut writer = Command::new("python3")
+            .args(["-c", WRITER])
+            .arg(&log)
+            .arg(&text)
+            .stdout(Stdio::piped())
+            .spawn()
+            .map(Writer)
+            .expect("this test needs python3");
+        let mut line = String::new();
+        BufReader::new(writer.0.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert_eq!(line, "written\n");
+        drop(writer);
+        perform_all(&[Action::Sync(volume.data().to_owned())], &host()).unwrap();
+        perform_all(&volume.snapshot(&name), &host()).unwrap();
+        let read = view(&*volume, &name, |path| fs::read(path.join("mapped.log")));
+        let read = read.unwrap();
+        for page in read.chunks(4096) {
+            assert_eq!(&page[..4], text.as_bytes());
+        }
+        assert_eq!(read.len() as u64, PAGES * 4096);
+        remove(&*volume, &name);
+    }
+}
