@@ -42,6 +42,7 @@ struct Cli {
     #[arg(
         long,
         global = true,
+        help_heading = "Options of every verb",
         value_name = "FILE",
         default_value = "/etc/zeebe-snap/cluster.toml"
     )]
@@ -50,12 +51,19 @@ struct Cli {
     #[arg(
         long,
         global = true,
+        help_heading = "Options of every verb",
         value_name = "DIR",
         default_value = "/var/lib/zeebe-snap"
     )]
     state_dir: PathBuf,
     /// Log what is run; twice for more
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        help_heading = "Options of every verb",
+        action = clap::ArgAction::Count
+    )]
     verbose: u8,
     #[command(subcommand)]
     verb: Verb,

@@ -1,0 +1,131 @@
+//! The program from outside: its whole output and its exit codes, as a person and a script see them. No broker runs here.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::Path;
+use std::process::Command;
+
+/// A cluster.toml whose brokers do not run and whose data is on no btrfs.
+fn cluster(dir: &Path) -> String {
+    let broker = |node: u32| {
+        let data = dir.join(format!("broker {node}/data"));
+        std::fs::create_dir_all(&data).unwrap();
+        format!(
+            "[[broker]]\nnode_id = {node}\ndata = {data:?}\nmanagement = \"http://127.0.99.1:1\"\n\
+             service = {{ start = [\"/bin/true\"], log = \"/dev/null\", environment = {{ TOKEN = \"hunter2\" }} }}\n"
+        )
+    };
+    format!("name = \"orders\"\n{}{}", broker(0), broker(1))
+}
+
+struct World {
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> World {
+        // On a memory file system: no backend takes it.
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        std::fs::write(dir.path().join("cluster.toml"), cluster(dir.path())).unwrap();
+        World { dir }
+    }
+
+    fn edit(&self, from: &str, to: &str) {
+        let path = self.dir.path().join("cluster.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from));
+        std::fs::write(path, text.replacen(from, to, 1)).unwrap();
+    }
+
+    /// Standard output, standard error and exit code as one text, with what changes from run to run made plain.
+    fn run(&self, arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_zeebe-snap"))
+            .arg("--cluster")
+            .arg(self.dir.path().join("cluster.toml"))
+            .arg("--state-dir")
+            .arg(self.dir.path().join("state"))
+            .args(arguments)
+            .env("COLUMNS", "100")
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        format!(
+            "{}---\n{}[exit {}]",
+            text(&output.stdout),
+            text(&output.stderr),
+            output.status.code().unwrap()
+        )
+        .replace(self.dir.path().to_str().unwrap(), "/srv")
+    }
+}
+
+#[test]
+fn help_names_every_verb_that_is_built() {
+    insta::assert_snapshot!(World::new().run(&["--help"]));
+    for verb in [
+        "check", "backup", "list", "show", "verify", "restore", "status", "recover",
+    ] {
+        insta::assert_snapshot!(
+            format!("help of {verb}"),
+            World::new().run(&[verb, "--help"])
+        );
+    }
+}
+
+#[test]
+fn what_is_not_built_is_refused_by_name() {
+    for verb in [
+        "init", "undo", "release", "forget", "ship", "prune", "drill", "tree",
+    ] {
+        let said = World::new().run(&[verb, "latest", "--json"]);
+        assert_eq!(
+            said,
+            format!("---\nzeebe-snap: `{verb}` is not built yet\n[exit 2]")
+        );
+    }
+}
+
+#[test]
+fn a_verb_that_is_misspelt_is_usage() {
+    insta::assert_snapshot!(World::new().run(&["bakup"]));
+}
+
+#[test]
+fn a_cluster_that_no_backend_takes_is_refused_with_reasons() {
+    let world = World::new();
+    insta::assert_snapshot!("check refused", world.run(&["check"]));
+    insta::assert_snapshot!("check refused json", world.run(&["check", "--json"]));
+    insta::assert_snapshot!("backup refused", world.run(&["backup"]));
+    insta::assert_snapshot!("status of brokers that are down", world.run(&["status"]));
+    assert!(!world.run(&["status", "--json"]).contains("hunter2"));
+}
+
+#[test]
+fn an_empty_catalog_is_said_and_nothing_is_found_in_it() {
+    let world = World::new();
+    assert_eq!(world.run(&["list"]), "There are no sets.\n---\n[exit 0]");
+    assert_eq!(world.run(&["recover"]), "Nothing is owed.\n---\n[exit 0]");
+    insta::assert_snapshot!("no latest", world.run(&["restore", "latest", "--yes"]));
+    insta::assert_snapshot!("no such set", world.run(&["show", "20261123T014500Z"]));
+}
+
+#[test]
+fn a_wrong_cluster_toml_says_where_and_what() {
+    let world = World::new();
+    world.edit("management", "managment");
+    insta::assert_snapshot!("unknown key", world.run(&["check"]));
+    std::fs::remove_file(world.dir.path().join("cluster.toml")).unwrap();
+    insta::assert_snapshot!("no cluster.toml", world.run(&["check"]));
+}
+
+#[test]
+fn two_runs_do_not_meet() {
+    let world = World::new();
+    let state = world.dir.path().join("state");
+    std::fs::create_dir_all(&state).unwrap();
+    let lock = std::fs::File::create(state.join("lock")).unwrap();
+    lock.lock().unwrap();
+    insta::assert_snapshot!("locked", world.run(&["backup"]));
+    drop(lock);
+    assert!(world.run(&["backup"]).ends_with("[exit 3]"));
+}
