@@ -42,6 +42,9 @@ impl Exit {
         if error.downcast_ref::<InDoubt>().is_some() {
             return Exit::Person;
         }
+        if error.downcast_ref::<crate::catalog::NoSuchSet>().is_some() {
+            return Exit::Refused;
+        }
         match error.downcast_ref::<Fault>().map(|fault| fault.kind) {
             Some(FaultKind::Locked) => Exit::Refused,
             _ => Exit::Failed,

@@ -242,14 +242,14 @@ fn await_healthy(link: &Link, nodes: &[NodeId], timeout: Duration) -> Result<Per
     loop {
         let mut brokers = BTreeMap::new();
         for node in nodes {
-            let api = match link.ask(Request::Health { node: *node })? {
-                Answer::Health(api) => api,
-                other => {
-                    return Err(Fault::other(format!(
-                        "the agent answered a question for health with {other:?}"
-                    )));
-                }
+            let answer = link.ask(Request::Health { node: *node })?;
+            let Answer::Health { api, ended } = answer else {
+                return Err(Fault::other(format!("the agent answered {answer:?}")));
             };
+            if let Some(log) = ended {
+                let text = format!("broker {node} was started and has ended; see {log}");
+                return Err(Fault::other(text));
+            }
             if api.as_ref().is_ok_and(|api| api.ready) {
                 ready.entry(*node).or_insert_with(Timestamp::now);
             }

@@ -33,6 +33,7 @@ macro_rules! contract {
                 data_with_its_content_deleted_is_brought_back
                 data_deleted_altogether_is_brought_back
                 data_replaced_by_a_folder_is_brought_back
+                a_rollback_that_keeps_nothing_leaves_nothing
                 what_changed_since_the_look_is_unclear
             }
         );

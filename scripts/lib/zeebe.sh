@@ -78,6 +78,8 @@ zeebe_wait_healthy() {
       [length, ([.[] | select(.role == "LEADER")] | length)] == [9, 3]') == true ]]; do
     if ((SECONDS > deadline)); then
       echo "the cluster is not healthy after $1 s" >&2
+      zbctl status >&2
+      tail -n 5 "$zeebe_folder"/broker-*/log >&2
       return 1
     fi
     sleep 0.2

@@ -10,12 +10,13 @@ use jiff::Timestamp;
 
 use super::Job;
 use super::post::{Post, Posts};
-use super::protocol::{Fact, Fault, FaultKind, Locking, Outcome};
+use super::protocol::{Answer, Fact, Fault, FaultKind, Locking, Outcome};
 use crate::config::OnStuckStop;
 use crate::id::NodeId;
 use crate::plan::Stuck;
 use crate::process::{Holder, Process, holders};
 use crate::service::{self, Phase};
+use crate::zeebe::api;
 
 /// What is gone after this, a reader that happened by, does not count as a holder.
 const PASSERS_BY: Duration = Duration::from_secs(2);
@@ -209,4 +210,18 @@ pub fn start(job: &Job<'_>, node: NodeId, stopped: Option<&Process>) -> Result<(
     let lock = service.as_ref().context("a service lock")?;
     service::start(&posts.desk, &post.broker, lock)?;
     Ok((Outcome::Done, Fact::Started { commanded }))
+}
+
+/// What the broker's management API says, and if it does not answer, whether it runs at all.
+pub fn health(posts: &Posts, node: NodeId) -> Result<Answer> {
+    let post = posts.of(node)?;
+    let api = api::ask(&post.broker.management).map_err(|error| format!("{error:#}"));
+    let is_down = |held: &[Holder]| -> Result<bool> {
+        Ok(service::state(&posts.desk, &post.broker, held)?.phase == Phase::Down)
+    };
+    let down = api.is_err()
+        && is_down(&[])?
+        && is_down(&holders(std::slice::from_ref(&post.data))?.concat())?;
+    let ended = down.then(|| service::where_to_look(&post.broker));
+    Ok(Answer::Health { api, ended })
 }

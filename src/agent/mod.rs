@@ -127,10 +127,7 @@ fn answer(
 ) -> Result<Answer> {
     match request {
         Request::Inspect => Ok(Answer::Seen(inspect::inspect(posts)?)),
-        Request::Health { node } => {
-            let api = crate::zeebe::api::ask(&posts.of(*node)?.broker.management);
-            Ok(Answer::Health(api.map_err(|error| format!("{error:#}"))))
-        }
+        Request::Health { node } => brokers::health(posts, *node),
         Request::Perform { plan, step } => {
             let job = Job {
                 posts,

@@ -1,7 +1,8 @@
 //! What an agent keeps for each broker while it serves: its locks, whose turn it is, and what it was told.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -124,7 +125,11 @@ impl Posts {
             return Ok(());
         }
         let records = &self.desk.records;
-        std::fs::create_dir_all(records).with_context(|| format!("make {}", records.display()))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(records)
+            .with_context(|| format!("make {}", records.display()))?;
         for post in self.posts.values() {
             drop(post.service(self)?);
             // A tool left behind by a dead run may hold a volume for long; starting brokers does not wait for that.

@@ -115,8 +115,13 @@ pub enum Answer {
     Opened,
     /// To an inspection: one for each broker.
     Seen(Vec<Seen>),
-    /// To a question for health: what the API says, or why it does not answer.
-    Health(Result<Api, String>),
+    /// To a question for health.
+    Health {
+        /// What the API says, or why it does not answer.
+        api: Result<Api, String>,
+        /// Said of a broker that does not run: where to look why.
+        ended: Option<String>,
+    },
     /// The step is done.
     Performed(Box<Performed>),
     /// It is not.

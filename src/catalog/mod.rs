@@ -10,13 +10,18 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use zeebe_snap_backends::action::write_durably;
 use zeebe_snap_backends::tree::{self, Entry};
 
 use crate::agent::protocol::KeptFile;
 use crate::id::{NodeId, SetId};
 use manifest::{Manifest, SetState};
+
+/// A set was named that is not there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NoSuchSet(String);
 
 /// The sets of one state folder.
 #[derive(Debug, Clone)]
@@ -96,38 +101,33 @@ impl Catalog {
         Ok(None)
     }
 
-    /// The set a person names: an id, or `latest` for the newest complete one.
+    /// The set a person names: an id, or `latest` for the newest complete one. One that is not there is [`NoSuchSet`].
     pub fn find(&self, name: &str) -> Result<Manifest> {
+        let sets = self.list()?;
         if name == "latest" {
             let complete = |(_, manifest): (SetId, Result<Manifest>)| {
-                manifest.ok().filter(|m| m.state() == SetState::Complete)
+                manifest
+                    .ok()
+                    .filter(|manifest| manifest.state() == SetState::Complete)
             };
-            let newest = self.list()?.into_iter().rev().find_map(complete);
-            return newest.context("there is no complete set; see `zeebe-snap list`");
-        }
-        let near = || -> Result<String> {
-            let sets = self.list()?;
-            let mut ids: Vec<&SetId> = sets.iter().map(|(set, _)| set).collect();
-            ids.sort_by(|a, b| {
-                strsim::jaro(b.as_str(), name).total_cmp(&strsim::jaro(a.as_str(), name))
+            let newest = sets.into_iter().rev().find_map(complete);
+            return newest.ok_or_else(|| {
+                NoSuchSet("there is no complete set; see `zeebe-snap list`".to_owned()).into()
             });
-            let names: Vec<&str> = ids.iter().take(3).map(|set| set.as_str()).collect();
-            Ok(if names.is_empty() {
-                "there are none".to_owned()
-            } else {
-                format!("the nearest are {}", names.join(", "))
-            })
-        };
-        match name
-            .parse::<SetId>()
-            .ok()
-            .map(|set| self.read(&set))
-            .transpose()?
-            .flatten()
-        {
-            Some(manifest) => Ok(manifest),
-            None => bail!("there is no set {name}; {}", near()?),
         }
+        if let Ok(set) = name.parse()
+            && let Some(manifest) = self.read(&set)?
+        {
+            return Ok(manifest);
+        }
+        let mut near: Vec<&str> = sets.iter().map(|(set, _)| set.as_str()).collect();
+        near.sort_by(|a, b| strsim::jaro(b, name).total_cmp(&strsim::jaro(a, name)));
+        near.truncate(3);
+        let near = match near.is_empty() {
+            true => "there are none".to_owned(),
+            false => format!("the nearest are {}", near.join(", ")),
+        };
+        Err(NoSuchSet(format!("there is no set {name}; {near}")).into())
     }
 
     fn make(&self, set: &SetId) -> Result<PathBuf> {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::carry::carry_out;
 use super::recover::settle_dead_runs;
-use super::{findings_text, load, lock_state, plan_json, plan_text, print, print_json};
+use super::{load, lock_state, plan_json, plan_text, print, print_json, tell_findings};
 use crate::agent::protocol::Locking;
 use crate::catalog::Catalog;
 use crate::catalog::manifest::SetState;
@@ -13,8 +13,8 @@ use crate::id::{RunId, SetId};
 use crate::journal::Runs;
 use crate::plan::backup;
 use crate::plan::recovery::Point;
-use crate::report::ending;
 use crate::report::progress::Progress;
+use crate::report::{ending, tell};
 use crate::world::{Places, Real};
 
 /// Take a set: stop all brokers, snapshot every data volume, start them again, digest
@@ -61,7 +61,6 @@ impl Backup {
         };
         let (plan, findings) = backup::plan(&cluster, world.host(), &seen, &run, request);
         progress.clear();
-        let said = findings_text(&findings);
         let Some(plan) = plan else {
             world.close();
             if self.json {
@@ -69,11 +68,11 @@ impl Backup {
                     &json!({ "format": 1, "verb": "backup", "result": "nothing", "cluster": cluster.name, "findings": findings }),
                 )?;
             }
-            eprint!("{said}");
-            eprintln!("zeebe-snap: no backup was made, and nothing was touched");
+            tell_findings(&findings);
+            tell("zeebe-snap: no backup was made, and nothing was touched");
             return Ok(Exit::Refused);
         };
-        eprint!("{said}");
+        tell_findings(&findings);
         if self.dry_run {
             world.close();
             match self.json {
@@ -84,7 +83,7 @@ impl Backup {
         }
         if world.was_interrupted() {
             world.close();
-            eprintln!("zeebe-snap: it was interrupted before anything was touched");
+            tell("zeebe-snap: it was interrupted before anything was touched");
             return Ok(Exit::Failed);
         }
 
@@ -122,12 +121,17 @@ impl Backup {
             ))?;
         }
         if let (Point::Before, Some(cause)) = (ending.point, &ending.cause) {
-            eprintln!("zeebe-snap: no set was made: {}", ending::why(cause));
+            tell(&format!(
+                "zeebe-snap: no set was made: {}",
+                ending::why(cause)
+            ));
         } else if result == "captured" {
-            eprintln!("zeebe-snap: set {set} is captured; its digests are not in");
+            tell(&format!(
+                "zeebe-snap: set {set} is captured; its digests are not in"
+            ));
         }
         if let Some(todo) = ending::todo(&ending) {
-            eprintln!("{todo}");
+            tell(&todo);
         }
         Ok(ending::exit(&ending))
     }

@@ -8,6 +8,7 @@ use crate::catalog::manifest::{Manifest, SetState};
 use crate::exit::Exit;
 use crate::id::SetId;
 use crate::report::table::{bytes, duration, moment, table};
+use crate::report::tell;
 use crate::world::Places;
 
 /// List the sets
@@ -90,7 +91,7 @@ impl List {
         print(&table(&rows))?;
         for (set, manifest) in &sets {
             if let Err(error) = manifest {
-                eprintln!("zeebe-snap: set {set}: {error:#}");
+                tell(&format!("zeebe-snap: set {set}: {error:#}"));
             }
         }
         Ok(Exit::Done)

@@ -23,6 +23,7 @@ use serde_json::Value;
 use crate::config::{self, Cluster};
 use crate::exit::Exit;
 use crate::plan::{Finding, Plan, Weight};
+use crate::report::tell;
 use crate::world::Places;
 use crate::{agent, lock, service};
 
@@ -119,7 +120,7 @@ pub fn main() -> Exit {
     match dispatch(cli) {
         Ok(exit) => exit,
         Err(error) => {
-            eprintln!("zeebe-snap: {error:#}");
+            tell(&format!("zeebe-snap: {error:#}"));
             Exit::of(&error)
         }
     }
@@ -137,6 +138,8 @@ fn log(verbose: u8) {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_target(false)
+        // A terminal that is gone is no reason to stop.
+        .log_internal_errors(false)
         .init();
 }
 
@@ -171,7 +174,7 @@ fn dispatch(cli: Cli) -> Result<Exit> {
 }
 
 fn not_built(verb: &str) -> Result<Exit> {
-    eprintln!("zeebe-snap: `{verb}` is not built yet");
+    tell(&format!("zeebe-snap: `{verb}` is not built yet"));
     Ok(Exit::Usage)
 }
 
@@ -233,6 +236,13 @@ fn plan_text(plan: &Plan, cluster: &Cluster) -> String {
         }
     }
     text
+}
+
+/// Findings, on standard error.
+fn tell_findings(findings: &[Finding]) {
+    if !findings.is_empty() {
+        tell(findings_text(findings).trim_end());
+    }
 }
 
 fn plan_json(verb: &str, plan: Option<&Plan>, findings: &[Finding], cluster: &Cluster) -> Value {

@@ -7,7 +7,7 @@ use zeebe_snap_backends::StageName;
 
 use super::carry::carry_out;
 use super::recover::settle_dead_runs;
-use super::{findings_text, load, lock_state, plan_json, plan_text, print, print_json};
+use super::{load, lock_state, plan_json, plan_text, print, print_json, tell_findings};
 use crate::agent::protocol::{FaultKind, Locking};
 use crate::catalog::Catalog;
 use crate::catalog::manifest::Manifest;
@@ -16,9 +16,9 @@ use crate::id::RunId;
 use crate::journal::Runs;
 use crate::plan::recovery::Point;
 use crate::plan::{restore, stage_name};
-use crate::report::ending;
 use crate::report::progress::Progress;
 use crate::report::table::moment;
+use crate::report::{ending, tell};
 use crate::world::{Places, Real};
 
 /// Bring a set back in place: verify, stop all brokers, swap every data directory, start
@@ -57,13 +57,7 @@ impl Restore {
                 return Ok(settled);
             }
         }
-        let manifest = match Catalog::new(&places.state_dir).find(&self.set) {
-            Ok(manifest) => manifest,
-            Err(error) => {
-                eprintln!("zeebe-snap: {error:#}");
-                return Ok(Exit::Refused);
-            }
-        };
+        let manifest = Catalog::new(&places.state_dir).find(&self.set)?;
         let locking = if self.dry_run {
             Locking::Reads
         } else {
@@ -79,7 +73,7 @@ impl Restore {
             allow_unverified: self.allow_unverified,
         };
         let (plan, findings) = restore::plan(&cluster, &seen, &manifest, &run, request);
-        eprint!("{}", findings_text(&findings));
+        tell_findings(&findings);
         let Some(plan) = plan else {
             world.close();
             if self.json {
@@ -87,10 +81,10 @@ impl Restore {
                     &json!({ "format": 1, "verb": "restore", "result": "nothing", "set": manifest.origin.set, "findings": findings }),
                 )?;
             }
-            eprintln!(
+            tell(&format!(
                 "zeebe-snap: set {} was not restored, and nothing was touched",
                 manifest.origin.set
-            );
+            ));
             return Ok(Exit::Refused);
         };
         if self.dry_run {
@@ -103,7 +97,7 @@ impl Restore {
         }
         if !self.yes && !ask(&manifest)? {
             world.close();
-            eprintln!("zeebe-snap: nothing was touched");
+            tell("zeebe-snap: nothing was touched");
             return Ok(Exit::Refused);
         }
 
@@ -132,22 +126,22 @@ impl Restore {
             ))?;
         }
         if let (Point::Before, Some(cause)) = (ending.point, &ending.cause) {
-            eprintln!(
+            tell(&format!(
                 "zeebe-snap: set {set} was not restored, the data is what it was: {}",
                 ending::why(cause)
-            );
+            ));
         }
         if let Some(todo) = ending::todo(&ending) {
-            eprintln!("{todo}");
+            tell(&todo);
         }
         if ending
             .failures
             .iter()
             .any(|failure| failure.fault.kind == FaultKind::Differs)
         {
-            eprintln!(
+            tell(&format!(
                 "Hint: `zeebe-snap verify {set}` names every difference; choose another set."
-            );
+            ));
         }
         Ok(ending::exit(&ending))
     }
@@ -165,18 +159,18 @@ fn kept(world: &Real, stage: &StageName) -> String {
 
 fn ask(manifest: &Manifest) -> Result<bool> {
     if !io::stdin().is_terminal() {
-        eprintln!(
-            "zeebe-snap: a restore asks before it replaces data; there is no terminal to ask at, so say --yes"
+        tell(
+            "zeebe-snap: a restore asks before it replaces data; there is no terminal to ask at, so say --yes",
         );
         return Ok(false);
     }
     let taken = manifest.origin.set.time().map(moment).unwrap_or_default();
-    eprintln!(
+    tell(&format!(
         "This replaces the data of {} brokers by set {} of {taken}.",
         manifest.members.len(),
         manifest.origin.set
-    );
-    eprintln!("What happened since is not in it; the present data is kept beside the new.");
+    ));
+    tell("What happened since is not in it; the present data is kept beside the new.");
     eprint!("Type yes to go on: ");
     io::stderr().flush().context("write to the terminal")?;
     let mut line = String::new();

@@ -22,13 +22,7 @@ pub struct Show {
 
 impl Show {
     pub fn run(self, places: &Places) -> Result<Exit> {
-        let manifest = match Catalog::new(&places.state_dir).find(&self.set) {
-            Ok(manifest) => manifest,
-            Err(error) => {
-                eprintln!("zeebe-snap: {error:#}");
-                return Ok(Exit::Refused);
-            }
-        };
+        let manifest = Catalog::new(&places.state_dir).find(&self.set)?;
         if self.json {
             let mut document = serde_json::to_value(&manifest)?;
             document["state"] = json!(manifest.state());

@@ -25,13 +25,7 @@ impl Verify {
     pub fn run(self, places: &Places) -> Result<Exit> {
         let cluster = load(places)?;
         let catalog = Catalog::new(&places.state_dir);
-        let manifest = match catalog.find(&self.set) {
-            Ok(manifest) => manifest,
-            Err(error) => {
-                eprintln!("zeebe-snap: {error:#}");
-                return Ok(Exit::Refused);
-            }
-        };
+        let manifest = catalog.find(&self.set)?;
         let set = &manifest.origin.set;
         let progress = Progress::new();
         let world = Real::open(places, &cluster, Locking::Reads, progress.clone())?;

@@ -58,7 +58,7 @@ impl Progress {
 
     /// A line that stays, for people: on standard error.
     pub fn note(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| super::tell(line));
     }
 
     /// Nothing goes on any more.

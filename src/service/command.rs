@@ -21,6 +21,7 @@ pub fn state(
     record: &Path,
     start: &[String],
     stop: Option<&[String]>,
+    log: &Path,
     holders: &[Holder],
 ) -> Result<State> {
     let started = match read_record(record)? {
@@ -43,7 +44,9 @@ pub fn state(
         },
         main,
         seen,
-        trouble: trouble(start).or(stop.and_then(trouble)),
+        trouble: trouble(start)
+            .or(stop.and_then(trouble))
+            .or_else(|| no_place_for(log)),
     })
 }
 
@@ -65,6 +68,16 @@ fn trouble(words: &[String]) -> Option<String> {
     nix::unistd::access(program, nix::unistd::AccessFlags::X_OK)
         .err()
         .map(|error| format!("{} cannot be run: {}", program.display(), error.desc()))
+}
+
+fn no_place_for(log: &Path) -> Option<String> {
+    let around = log.parent().filter(|around| !around.is_dir());
+    around.map(|around| {
+        format!(
+            "{}, where the broker's log goes, is not a folder",
+            around.display()
+        )
+    })
 }
 
 pub fn read_record(path: &Path) -> Result<Option<Process>> {

@@ -60,9 +60,9 @@ impl Desk {
 pub fn state(desk: &Desk, broker: &Broker, holders: &[Holder]) -> Result<State> {
     match &broker.service {
         Service::Systemd { unit } => systemd::state(&*desk.tools, unit),
-        Service::Command { start, stop, .. } => {
-            command::state(&desk.record(broker), start, stop.as_deref(), holders)
-        }
+        Service::Command {
+            start, stop, log, ..
+        } => command::state(&desk.record(broker), start, stop.as_deref(), log, holders),
     }
 }
 
@@ -98,6 +98,14 @@ pub fn start(desk: &Desk, broker: &Broker, lock: &std::fs::File) -> Result<()> {
             log,
             ..
         } => command::start(&desk.record(broker), start, environment, log, lock),
+    }
+}
+
+/// Where its own messages are.
+pub fn where_to_look(broker: &Broker) -> String {
+    match &broker.service {
+        Service::Systemd { unit } => format!("journalctl -u {unit}"),
+        Service::Command { log, .. } => log.display().to_string(),
     }
 }
 

@@ -72,9 +72,7 @@ impl Cluster {
             std::os::unix::fs::symlink(self.zeebe_home.join(name), home.join(name)).unwrap();
         }
         let address = address(broker);
-        let contacts = BROKERS
-            .map(|id| format!("{}:26502", self::address(id)))
-            .join(",");
+        let contacts = BROKERS.map(|id| format!("{}:{}", self::address(id), internal_port(id)));
         // The first compiler only: on two cores it halves the time to ready. No snapshot that the test did not ask for.
         let script = format!(
             r#"#!/bin/sh
@@ -82,9 +80,10 @@ echo $$ > '{pid}'
 export JAVA_HOME='{java}'
 export JAVA_OPTS='-Xms64m -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC'
 export ZEEBE_BROKER_CLUSTER_NODEID="${{ZEEBE_BROKER_CLUSTER_NODEID:?}}"
-export ZEEBE_BROKER_CLUSTER_CLUSTERNAME=orders
+export ZEEBE_BROKER_CLUSTER_CLUSTERNAME='{name}'
 export ZEEBE_BROKER_CLUSTER_CLUSTERSIZE=3 ZEEBE_BROKER_CLUSTER_PARTITIONSCOUNT=3 ZEEBE_BROKER_CLUSTER_REPLICATIONFACTOR=3
 export ZEEBE_BROKER_CLUSTER_INITIALCONTACTPOINTS={contacts}
+export ZEEBE_BROKER_NETWORK_INTERNALAPI_PORT={internal_port}
 export ZEEBE_BROKER_NETWORK_HOST={address} ZEEBE_BROKER_NETWORK_ADVERTISEDHOST={address}
 export ZEEBE_BROKER_GATEWAY_NETWORK_HOST={address} SERVER_ADDRESS={address} MANAGEMENT_SERVER_ADDRESS={address}
 export ZEEBE_BROKER_DATA_DIRECTORY='{data}'
@@ -97,6 +96,9 @@ export ZEEBE_BROKER_GATEWAY_LONGPOLLING_ENABLED=false
 exec '{home}/bin/broker'
 "#,
             pid = self.pid_file(broker).display(),
+            name = self.dir().file_name().unwrap().display(),
+            contacts = contacts.join(","),
+            internal_port = internal_port(broker),
             java = variable("JAVA_HOME"),
             data = self.data(broker).display(),
             home = home.display(),
@@ -276,9 +278,16 @@ exec '{home}/bin/broker'
     }
 }
 
-/// The address of a broker; all ports are Zeebe's defaults.
+/// The address of a broker.
 pub fn address(broker: usize) -> String {
     format!("127.0.30.{}", broker + 1)
+}
+
+/// The port the brokers gossip on, the only one that is not Zeebe's default. Whatever its address, a broker takes UDP on
+/// all addresses of the machine (`ss -lun` shows `*:26502`), so that with one port for all, one process gets what was meant
+/// for another, and a cluster of the same name that runs elsewhere on this machine is joined.
+fn internal_port(broker: usize) -> usize {
+    26_612 + 10 * broker
 }
 
 fn healthy_leaders(status: &Value) -> usize {

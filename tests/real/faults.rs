@@ -106,8 +106,9 @@ fn killed_agent(then: Then) {
     all_down(&cluster);
     kill(agent_of(run.pid()), "-KILL");
     held.release(then);
-    run.finish().exits(1).says(&["agent", "broker 0"]);
+    let outcome = run.finish().exits(1);
     before.is_as_it_was(&cluster);
+    outcome.says(&["agent", "broker 0"]);
 }
 
 #[test]
@@ -125,6 +126,7 @@ fn snapshot_that_fails_at_broker_2() {
         ..Setup::default()
     });
     let outcome = cluster.run(&["backup", "--json"]).exits(1);
+    before.is_as_it_was(&cluster);
     blames(&outcome, 2, "snapshot");
     outcome.says(&["broker 2", COMPLAINT]);
     let asked = BROKERS.map(|broker| {
@@ -136,7 +138,6 @@ fn snapshot_that_fails_at_broker_2() {
         spread < 100_000_000,
         "the stops were asked for within {spread} ns"
     );
-    before.is_as_it_was(&cluster);
 }
 
 #[test]
@@ -149,9 +150,9 @@ fn broker_that_will_not_stop() {
         ..Setup::default()
     });
     let outcome = cluster.run(&["backup", "--json"]).exits(1);
+    before.is_as_it_was(&cluster);
     blames(&outcome, 1, "stop");
     outcome.says(&["broker 1", "10"]);
-    before.is_as_it_was(&cluster);
 }
 
 /// Without its coordinator an agent starts the brokers and ends; what it cannot tidy is settled by the next run.

@@ -80,6 +80,7 @@ fn after_the_stop_was_asked_for() {
     let pid = fs::read_to_string(&said).expect("the keeper said its pid");
     let pid = pid.trim();
     kill(pid.parse().unwrap(), "-KILL");
-    outcome.exits(1).says(&["broker 0", pid, "python"]);
+    let outcome = outcome.exits(1);
     before.is_as_it_was(&cluster);
+    outcome.says(&["broker 0", pid, "python"]);
 }

@@ -5,7 +5,7 @@ use zeebe_snap_backends::tree::Hash;
 use zeebe_snap_backends::{Action, Label, Progress, Purpose, Rollback, SnapName, Snapshot};
 use zeebe_snap_backends::{StageName, Volume};
 
-use crate::snapshots::{captured, label, take};
+use crate::snapshots::{captured, label, remove, take};
 use crate::{Fixture, host, snap, tree};
 
 fn stage(name: &str) -> StageName {
@@ -156,6 +156,31 @@ fn brought_back<F: Fixture>(ruin: impl FnOnce(&F)) {
     let listed = volume.list(&host()).unwrap();
     let labels: Vec<_> = listed.into_iter().map(|snapshot| snapshot.label).collect();
     assert_eq!(labels, [Some(label("1")), Some(label("2"))]);
+}
+
+/// One that was taken back, and one that had nothing to replace: once the snapshot is gone there is no trace of either.
+pub fn a_rollback_that_keeps_nothing_leaves_nothing<F: Fixture>() {
+    let fixture = F::fresh();
+    let name = snap("zeebe-snap-1");
+    let around = tree::around(fixture.data());
+    take(&*fixture.volume(), &name, &label("1"));
+    let volume = fixture.volume();
+    let taken_back = Attempt::of(&*volume, &name, "restore-1");
+    taken_back.stage();
+    taken_back.swap();
+    taken_back.reverse();
+    taken_back.discard();
+    remove(&*volume, &name);
+    assert_eq!(tree::around(fixture.data()), around);
+
+    take(&*volume, &name, &label("1"));
+    fixture.remove_data();
+    let volume = fixture.volume();
+    let onto_nothing = Attempt::of(&*volume, &name, "restore-2");
+    onto_nothing.stage();
+    onto_nothing.swap();
+    remove(&*fixture.volume(), &name);
+    assert_eq!(tree::around(fixture.data()), around);
 }
 
 /// A plan rests on what was seen: data that somebody replaced meanwhile is not swapped for it.
