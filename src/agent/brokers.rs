@@ -199,17 +199,27 @@ pub fn start(job: &Job<'_>, node: NodeId, stopped: Option<&Process>) -> Result<(
         wait_until_down(posts, post, || false)?;
     }
     let commanded = Timestamp::now();
-    // A backup has just proven it down. Later somebody else may have started it.
-    let held = match (posts.locking, job.plan) {
-        (Locking::Fresh, 0) => Vec::new(),
-        _ => holders(std::slice::from_ref(&post.data))?.concat(),
-    };
-    if service::state(&posts.desk, &post.broker, &held)?.phase == Phase::Up {
+    if is_up(job, post)? {
         return Ok((Outcome::AlreadyDone, Fact::Started { commanded }));
     }
     let lock = service.as_ref().context("a service lock")?;
     service::start(&posts.desk, &post.broker, lock)?;
     Ok((Outcome::Done, Fact::Started { commanded }))
+}
+
+/// Whether the broker runs, whoever started it.
+fn is_up(job: &Job<'_>, post: &Post) -> Result<bool> {
+    let posts = job.posts;
+    if service::state(&posts.desk, &post.broker, &[])?.phase == Phase::Up {
+        return Ok(true);
+    }
+    // A run has just proven it down when it starts it; whoever settles later has not.
+    if (posts.locking, job.plan) == (Locking::Fresh, 0) {
+        return Ok(false);
+    }
+    // Who holds the data need not be the broker: it answers, too.
+    let held = holders(std::slice::from_ref(&post.data))?.concat();
+    Ok(!held.is_empty() && api::answers(&post.broker.management))
 }
 
 /// What the broker's management API says, and if it does not answer, whether it runs at all.

@@ -5,11 +5,12 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::cluster::{BROKERS, Cluster, kill};
+use crate::cluster::{BROKERS, Cluster, kill, processes};
 use crate::gate::{COMPLAINT, Gate, Then};
-use crate::program::{Outcome, agent_of};
+use crate::program::{LONG, Outcome, agent_of};
 use crate::running::{Turn, used_cluster};
 use crate::setup::Setup;
+use crate::wait::{seconds, until};
 
 /// What a run that fails has to leave as it found it.
 #[derive(Debug)]
@@ -155,7 +156,7 @@ fn broker_that_will_not_stop() {
     outcome.says(&["broker 1", "10"]);
 }
 
-/// Without its coordinator an agent starts the brokers and ends; what it cannot tidy is settled by the next run.
+/// Without its coordinator an agent puts everything right by itself.
 #[test]
 fn killed_coordinator() {
     let cluster = used_cluster();
@@ -165,22 +166,50 @@ fn killed_coordinator() {
     let run = cluster.begin(&["backup"]);
     let held = gate.wait_held();
     all_down(&cluster);
-    run.kill();
+    let agent = agent_of(run.pid());
+    kill(run.pid(), "-KILL");
     held.release(Then::Go);
-    cluster.wait_healthy();
-    gate.pass();
+    run.wait_killed();
+    until("the agent to have put things right", LONG, || {
+        (!processes().any(|pid| pid == agent)).then_some(())
+    });
+    before.is_as_it_was(&cluster);
+}
 
+/// With both gone nobody is left to start the brokers; the next run does it first.
+#[test]
+fn killed_coordinator_and_agent() {
+    let cluster = used_cluster();
+    let before = Before::note(&cluster);
+    let gate = gated(&cluster);
+    gate.hold(0);
+    let run = cluster.begin(&["backup"]);
+    let held = gate.wait_held();
+    all_down(&cluster);
+    // Frozen first, so that neither sees the other die.
+    kill(run.pid(), "-STOP");
+    kill(agent_of(run.pid()), "-KILL");
+    kill(run.pid(), "-KILL");
+    held.release(Then::Go);
+    run.wait_killed();
     let dead = newest_run(&cluster);
+    until("the orphaned snapshot", seconds(30), || {
+        let subvolumes = cluster.volume().subvolumes();
+        let orphan = format!("broker-0/.zeebe-snap/data/zeebe-snap-{dead}");
+        subvolumes.contains(&orphan).then_some(())
+    });
+    gate.pass();
+    all_down(&cluster);
+
     let status = cluster.run(&["status"]);
     assert!(
-        status.stdout.contains(&dead) || status.stderr.contains(&dead),
+        status.stdout.contains(&dead),
         "the dead run {dead} is named; {status}"
     );
 
     let next = cluster.run(&["backup", "--json"]).exits(0);
     assert_eq!(next.json()["result"], "complete", "{next}");
     let set = next.json()["set"].as_str().unwrap().to_owned();
-    next.says(&[&dead]);
     let mut sets = before.sets.clone();
     sets.insert((set, "complete".to_owned()));
     assert_eq!(cluster.sets(), sets);
@@ -190,7 +219,9 @@ fn killed_coordinator() {
         !status.stdout.contains(&dead),
         "the dead run {dead} is settled; {status}"
     );
+    cluster.wait_healthy();
     assert_eq!(&cluster.activate_all().instances(), cluster.open());
+    next.says(&[&dead]);
 }
 
 /// A run's id is the name of its journal, and ids are times.

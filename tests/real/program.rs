@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cluster::{BROKERS, Cluster, kill, processes, strings};
+use crate::cluster::{BROKERS, Cluster, processes, strings};
 use crate::volume::MARK;
 use crate::wait::{seconds, until};
 
@@ -177,10 +178,10 @@ impl Running {
         i32::try_from(self.child.id()).unwrap()
     }
 
-    /// Kills the coordinator, and nothing else, with -9.
-    pub fn kill(mut self) {
-        kill(self.pid(), "-KILL");
-        self.child.wait().unwrap();
+    /// Waits for the end of a coordinator that was killed. Its output may be open still: the agent may have it.
+    pub fn wait_killed(mut self) {
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(9), "{status}");
     }
 
     /// Waits for the end. Output has to end with it: a broker that inherited it would hang every pipeline of the user.

@@ -1,7 +1,6 @@
 //! Rollbacks: whatever has become of the data, the snapshot's content comes back and what it replaces is kept.
 
 use zeebe_snap_backends::action::perform_all;
-use zeebe_snap_backends::tree::Hash;
 use zeebe_snap_backends::{Action, Label, Progress, Purpose, Rollback, SnapName, Snapshot};
 use zeebe_snap_backends::{StageName, Volume};
 
@@ -66,7 +65,7 @@ impl<'a> Attempt<'a> {
 }
 
 /// What is kept: names, labels, and the trees themselves.
-fn kept(volume: &dyn Volume) -> Vec<(StageName, Option<Label>, Option<(Hash, Hash)>)> {
+fn kept(volume: &dyn Volume) -> Vec<(StageName, Option<Label>, tree::Seen)> {
     let kept = volume.rollback().unwrap().kept(&host()).unwrap();
     kept.into_iter()
         .map(|kept| (kept.name, kept.label, tree::look(&kept.path)))

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use zeebe_snap_backends::action::perform_all;
-use zeebe_snap_backends::tree::Hash;
 use zeebe_snap_backends::{Action, Label, SnapName, Volume};
 
 use crate::{Fixture, host, snap, tree};
@@ -43,7 +42,7 @@ pub fn view<T>(volume: &dyn Volume, name: &SnapName, read: impl FnOnce(&Path) ->
 }
 
 /// The digests of the captured tree.
-pub fn captured(volume: &dyn Volume, name: &SnapName) -> Option<(Hash, Hash)> {
+pub fn captured(volume: &dyn Volume, name: &SnapName) -> tree::Seen {
     view(volume, name, tree::look)
 }
 

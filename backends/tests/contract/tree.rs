@@ -48,8 +48,11 @@ pub fn empty(dir: &Path) {
     }
 }
 
-/// The tree at a path by its digests of content and of metadata; `None` where nothing is.
-pub fn look(path: &Path) -> Option<(Hash, Hash)> {
+/// A tree by its digests of content and of metadata; `None` where nothing is.
+pub type Seen = Option<(Hash, Hash)>;
+
+/// What is at `path`.
+pub fn look(path: &Path) -> Seen {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         other => drop(other.unwrap()),
