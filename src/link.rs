@@ -48,7 +48,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn lost() -> Answer {
     Answer::Failed(Fault {
         kind: FaultKind::LinkLost,
-        text: "the agent has ended".to_owned(),
+        text: "the agent of this host has ended".to_owned(),
     })
 }
 

@@ -296,6 +296,11 @@ impl Gather {
             Answer::Performed(performed) => {
                 return Some(self.keep(*performed).map_err(Fault::from));
             }
+            // The agent names the step in what it says; of a lost one nothing is heard.
+            Answer::Failed(fault) if fault.kind == FaultKind::LinkLost => {
+                let text = format!("{}: {}", self.step, fault.text);
+                return Some(Err(Fault { text, ..fault }));
+            }
             Answer::Failed(fault) => return Some(Err(fault)),
             other => {
                 return Some(Err(Fault::other(format!(

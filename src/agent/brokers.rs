@@ -78,7 +78,11 @@ pub fn prove_down(posts: &Posts, nodes: &[NodeId]) -> Result<(Outcome, Fact)> {
     let folders = folders(posts, nodes.iter().copied())?;
     let deadline = Instant::now() + PASSERS_BY;
     loop {
-        let held = holders(&folders)?;
+        let held = match holders(&folders) {
+            Ok(held) => held,
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(_) => continue,
+        };
         let Some((node, holders)) = nodes
             .iter()
             .zip(&held)
@@ -207,19 +211,12 @@ pub fn start(job: &Job<'_>, node: NodeId, stopped: Option<&Process>) -> Result<(
     Ok((Outcome::Done, Fact::Started { commanded }))
 }
 
-/// Whether the broker runs, whoever started it.
+/// Whether the broker runs, whoever started it. (Who holds its data need not be the broker.)
 fn is_up(job: &Job<'_>, post: &Post) -> Result<bool> {
-    let posts = job.posts;
-    if service::state(&posts.desk, &post.broker, &[])?.phase == Phase::Up {
-        return Ok(true);
-    }
-    // A run has just proven it down when it starts it; whoever settles later has not.
-    if (posts.locking, job.plan) == (Locking::Fresh, 0) {
-        return Ok(false);
-    }
-    // Who holds the data need not be the broker: it answers, too.
-    let held = holders(std::slice::from_ref(&post.data))?.concat();
-    Ok(!held.is_empty() && api::answers(&post.broker.management))
+    let state = service::state(&job.posts.desk, &post.broker, &[])?;
+    // A run that begins has just proven it down; whoever settles later has not.
+    let just_proven = (job.posts.locking, job.plan) == (Locking::Fresh, 0);
+    Ok(state.phase == Phase::Up || (!just_proven && api::answers(&post.broker.management)))
 }
 
 /// What the broker's management API says, and if it does not answer, whether it runs at all.

@@ -117,15 +117,12 @@ pub fn holders(folders: &[PathBuf]) -> Result<Vec<Vec<Holder>>> {
     for entry in fs::read_dir("/proc").context("list /proc")? {
         let name = entry.context("list /proc")?.file_name();
         let pid = name.to_str().filter(|name| *name != own);
-        let Some(pid) = pid.and_then(|name| name.parse::<i32>().ok()) else {
+        let Some(pid) = pid.and_then(|name| name.parse().ok()) else {
             continue;
         };
         let mut holds = vec![false; folders.len()];
-        for kind in ["map_files", "fd"] {
-            let dir = Path::new("/proc").join(&name).join(kind);
-            if look_into(&dir, &mut wanted, &mut holds)? == Sight::Hidden {
-                hidden.extend(holder(pid)?);
-            }
+        if look_into_all(pid, &mut wanted, &mut holds)? == Sight::Hidden {
+            hidden.extend(holder(pid)?);
         }
         if holds.contains(&true)
             && let Some(holder) = holder(pid)?
@@ -147,22 +144,65 @@ pub fn holders(folders: &[PathBuf]) -> Result<Vec<Vec<Holder>>> {
     Ok(found)
 }
 
-/// Whether all of a process could be seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What could be seen of a process, from the least to the most telling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Sight {
+    /// It has no files at all: a kernel thread, or one whose first thread has ended.
+    Nothing,
+    /// All its files.
     Whole,
+    /// Not all its files.
     Hidden,
+}
+
+/// A process whose first thread has ended shows its files with its other threads only.
+fn look_into_all(pid: i32, wanted: &mut [Option<Wanted<'_>>], holds: &mut [bool]) -> Result<Sight> {
+    let sight = look_into_thread(pid, wanted, holds)?;
+    if sight != Sight::Nothing {
+        return Ok(sight);
+    }
+    let tasks = format!("/proc/{pid}/task");
+    let listing = match fs::read_dir(&tasks).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+        Ok(listing) => listing,
+        Err(error) if gone(&error) => return Ok(Sight::Nothing),
+        Err(error) => return Err(error).with_context(|| format!("list {tasks}")),
+    };
+    let mut sight = Sight::Nothing;
+    for entry in listing {
+        let thread = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        if let Some(thread) = thread.filter(|thread| *thread != pid) {
+            sight = sight.max(look_into_thread(thread, wanted, holds)?);
+        }
+    }
+    Ok(sight)
+}
+
+fn look_into_thread(
+    thread: i32,
+    wanted: &mut [Option<Wanted<'_>>],
+    holds: &mut [bool],
+) -> Result<Sight> {
+    let of = |kind: &str| PathBuf::from(format!("/proc/{thread}/{kind}"));
+    let mapped = look_into(&of("map_files"), wanted, holds)?;
+    Ok(mapped.max(look_into(&of("fd"), wanted, holds)?))
 }
 
 fn look_into(dir: &Path, wanted: &mut [Option<Wanted<'_>>], holds: &mut [bool]) -> Result<Sight> {
     let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
     let listing = match fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
         Ok(listing) => listing,
-        Err(error) if gone(&error) => return Ok(Sight::Whole),
+        Err(error) if gone(&error) => return Ok(Sight::Nothing),
         Err(error) if denied(&error) => return Ok(Sight::Hidden),
         Err(error) => return Err(error).with_context(|| format!("list {}", dir.display())),
     };
-    let mut sight = Sight::Whole;
+    let mut sight = if listing.is_empty() {
+        Sight::Nothing
+    } else {
+        Sight::Whole
+    };
     for entry in listing {
         let path = entry.path();
         // This follows the link to the file itself, under whatever name and in whatever namespace it was opened.

@@ -53,7 +53,7 @@ fn boot() -> Result<String> {
 }
 
 impl Process {
-    /// The process that has number `pid` now; `None` if there is none, or only its exit code is left.
+    /// The process that has number `pid` now, be it a zombie; `None` if there is none.
     pub fn find(pid: i32) -> Result<Option<Process>> {
         Ok(stat(pid)?.map(|stat| stat.process))
     }
@@ -64,9 +64,10 @@ impl Process {
         Process::find(pid)?.context("this process is not in /proc")
     }
 
-    /// Whether it still runs.
+    /// Whether it has not ended: whether any of its threads has not. (Its first thread can be a zombie before the others
+    /// have let go of their files.)
     pub fn is_alive(&self) -> Result<bool> {
-        Ok(Process::find(self.pid)?.as_ref() == Some(self))
+        Ok(!self.wait(Instant::now(), || false)?)
     }
 
     /// A descriptor that means this process and no other; `None` if it has ended.
@@ -77,8 +78,8 @@ impl Process {
             Err(rustix::io::Errno::SRCH) => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("open process {}", self.pid)),
         };
-        // Opened by number: it is this process if this process is still there now.
-        Ok(self.is_alive()?.then_some(fd))
+        // Opened by number: it is this process if this process has that number still.
+        Ok((Process::find(self.pid)?.as_ref() == Some(self)).then_some(fd))
     }
 
     /// Sends a signal; to one that has ended, none.
@@ -140,7 +141,6 @@ fn stat(pid: i32) -> Result<Option<Stat>> {
             .and_then(|field| field.parse::<u64>().ok())
     };
     match (fields.first(), number(1), number(19)) {
-        (Some(&"Z" | &"X"), ..) => Ok(None),
         (Some(_), Some(parent), Some(started)) => {
             let parent = i32::try_from(parent).unwrap_or_default();
             Ok(Some(Stat {
@@ -251,6 +251,46 @@ mod tests {
         child.wait().unwrap();
         assert!(!process.is_alive().unwrap());
         assert!(holders(&[held]).unwrap()[0].is_empty());
+    }
+
+    #[test]
+    fn one_whose_first_thread_has_ended_still_holds_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = dir.path().join("segment");
+        fs::write(&segment, "x").unwrap();
+        let script = "import ctypes, sys, threading, time\n\
+            held = open(sys.argv[1], 'r+')\n\
+            threading.Thread(target=time.sleep, args=(1000,)).start()\n\
+            ctypes.CDLL(None).pthread_exit(None)";
+        let mut child = std::process::Command::new("python3")
+            .args(["-c", script])
+            .arg(&segment)
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let state = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !state().contains(") Z ") {
+            assert!(Instant::now() < deadline, "{}", state());
+            std::thread::yield_now();
+        }
+        let process = Process::find(pid).unwrap().unwrap();
+        assert!(process.is_alive().unwrap());
+        let held = holders(&[dir.path().to_owned()]).unwrap().concat();
+        assert_eq!(held.len(), 1, "{held:?}");
+        process.signal(Signal::KILL).unwrap();
+        assert!(
+            process
+                .wait(Instant::now() + Duration::from_secs(20), || false)
+                .unwrap()
+        );
+        assert!(
+            holders(&[dir.path().to_owned()])
+                .unwrap()
+                .concat()
+                .is_empty()
+        );
+        child.wait().unwrap();
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One cluster at a time: the machine has two cores, and the addresses are there once.
 
 use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::cluster::Cluster;
@@ -9,6 +10,9 @@ use crate::setup::Setup;
 
 static RUNNING: Mutex<Option<Case>> = Mutex::new(None);
 
+/// Tests that wait for their turn.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
 /// A cluster and the instances that are open in it.
 #[derive(Debug)]
 struct Case {
@@ -16,7 +20,8 @@ struct Case {
     open: Instances,
 }
 
-/// The running cluster, for the length of a test. A test that fails takes it down, and the next one gets a new one.
+/// The running cluster, for the length of a test. It is handed on to the next test; one that fails takes it down, and so
+/// does the last. (With a single test thread no test ever waits, and each has a cluster of its own.)
 #[derive(Debug)]
 pub struct Turn(MutexGuard<'static, Option<Case>>);
 
@@ -34,24 +39,32 @@ impl Turn {
     }
 }
 
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if std::thread::panicking() || WAITING.load(Ordering::SeqCst) == 0 {
+            drop(self.0.take());
+        }
+    }
+}
+
 /// A cluster on which nothing has ever happened.
 pub fn new_cluster() -> Turn {
-    let mut slot = lock();
+    let mut turn = Turn(lock());
     // The old one goes first: its addresses are needed.
-    drop(slot.take());
-    *slot = Some(start());
-    Turn(slot)
+    drop(turn.0.take());
+    *turn.0 = Some(start());
+    turn
 }
 
 /// A cluster with some open instances, on which other tests may have been.
 pub fn used_cluster() -> Turn {
-    let mut slot = lock();
-    let case = slot.get_or_insert_with(start);
+    let mut turn = Turn(lock());
+    let case = turn.0.get_or_insert_with(start);
     case.cluster.wait_healthy();
     if case.open.is_empty() {
         case.open = case.cluster.create(12);
     }
-    Turn(slot)
+    turn
 }
 
 fn start() -> Case {
@@ -65,10 +78,12 @@ fn start() -> Case {
 }
 
 fn lock() -> MutexGuard<'static, Option<Case>> {
-    RUNNING.lock().unwrap_or_else(|failed| {
+    WAITING.fetch_add(1, Ordering::SeqCst);
+    let slot = RUNNING.lock();
+    WAITING.fetch_sub(1, Ordering::SeqCst);
+    // A test that failed has taken its cluster down already.
+    slot.unwrap_or_else(|failed| {
         RUNNING.clear_poison();
-        let mut slot = failed.into_inner();
-        drop(slot.take());
-        slot
+        failed.into_inner()
     })
 }

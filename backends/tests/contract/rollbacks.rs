@@ -35,6 +35,11 @@ impl<'a> Attempt<'a> {
             .unwrap()
     }
 
+    fn is_unclear(&self) {
+        let progress = self.progress();
+        assert!(matches!(progress, Progress::Unclear(_)), "{progress:?}");
+    }
+
     fn step(&self, before: Progress, actions: Vec<Action>, after: Progress) {
         assert_eq!(self.progress(), before, "before {actions:?}");
         perform_all(&actions, &host()).unwrap();
@@ -182,7 +187,7 @@ pub fn a_rollback_that_keeps_nothing_leaves_nothing<F: Fixture>() {
     assert_eq!(tree::around(fixture.data()), around);
 }
 
-/// A plan rests on what was seen: data that somebody replaced meanwhile is not swapped for it.
+/// A plan rests on what was seen: what somebody else put there, or took away, is not swapped for it.
 pub fn what_changed_since_the_look_is_unclear<F: Fixture>() {
     let fixture = F::fresh();
     let name = snap("zeebe-snap-1");
@@ -190,19 +195,26 @@ pub fn what_changed_since_the_look_is_unclear<F: Fixture>() {
     take(&*fixture.volume(), &name, &label("1"));
     let volume = fixture.volume();
     let attempt = Attempt::of(&*volume, &name, "restore-1");
-    let unclear = || matches!(attempt.progress(), Progress::Unclear(_));
     attempt.stage();
-    fixture.remove_data();
-    assert!(unclear(), "{:?}", attempt.progress());
-    std::fs::create_dir(fixture.data()).unwrap();
-    assert!(unclear(), "{:?}", attempt.progress());
-    let stranger = Snapshot {
-        identity: "another".to_owned(),
-        ..attempt.from.clone()
-    };
     let other = Attempt {
-        from: stranger,
+        from: Snapshot {
+            identity: "of another snapshot".to_owned(),
+            ..attempt.from.clone()
+        },
         ..Attempt::of(&*volume, &name, "restore-1")
     };
-    assert!(matches!(other.progress(), Progress::Unclear(_)));
+    other.is_unclear();
+    attempt.swap();
+    other.is_unclear();
+    let kept = volume.rollback().unwrap().kept(&host()).unwrap();
+    std::fs::remove_dir_all(&kept[0].path).unwrap();
+    attempt.is_unclear();
+
+    let volume = fixture.volume();
+    let attempt = Attempt::of(&*volume, &name, "restore-2");
+    attempt.stage();
+    fixture.remove_data();
+    attempt.is_unclear();
+    std::fs::create_dir(fixture.data()).unwrap();
+    attempt.is_unclear();
 }
