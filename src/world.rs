@@ -247,7 +247,7 @@ fn await_healthy(link: &Link, nodes: &[NodeId], timeout: Duration) -> Result<Per
                 return Err(Fault::other(format!("the agent answered {answer:?}")));
             };
             if let Some(log) = ended {
-                let text = format!("broker {node} was started and has ended; see {log}");
+                let text = format!("broker {node} does not run; see {log}");
                 return Err(Fault::other(text));
             }
             if api.as_ref().is_ok_and(|api| api.ready) {

@@ -92,7 +92,7 @@ impl Backup {
         drop(lock);
         let (ending, entries) = carried?;
 
-        let set = SetId::from(run);
+        let set = SetId::from(run.clone());
         let manifest = Catalog::new(&places.state_dir).read(&set)?;
         let nodes: Vec<_> = cluster.brokers.keys().copied().collect();
         let result = match (
@@ -105,7 +105,8 @@ impl Backup {
         };
         if self.json {
             let mut document = ending::document("backup", result, &entries, &ending, &nodes);
-            document["set"] = json!(set);
+            document["set"] = json!(manifest.as_ref().map(|manifest| &manifest.origin.set));
+            document["run"] = json!(run);
             document["cluster"] = json!(cluster.name);
             document["bytes"] = json!(manifest.as_ref().and_then(|manifest| manifest.bytes()));
             print_json(&document)?;

@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use zeebe_snap_backends::{Driver, Obstacle, Purpose, SnapName, Volume, driver};
@@ -88,7 +90,7 @@ impl Drop for Btrfs {
         }
         let gone = self.remove();
         // A panic while panicking would hide the first.
-        match std::thread::panicking() {
+        match thread::panicking() {
             true => drop(gone.map_err(|why| eprintln!("{} is left: {why}", self.dir.display()))),
             false => gone.unwrap(),
         }
@@ -99,9 +101,14 @@ impl Btrfs {
     /// By tools alone: what is tested here is not relied on.
     fn remove(&self) -> Result<(), String> {
         let mnt = self.dir.join("mnt");
-        if attempt("mountpoint", &[&"-q", &mnt]).is_ok() {
+        // What another test is about to start has this one's files open too, until it is the program.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while attempt("mountpoint", &[&"-q", &mnt]).is_ok() {
             // The loop device goes with the last of them.
-            attempt("umount", &[&"--recursive", &mnt])?;
+            match attempt("umount", &[&"--recursive", &mnt]) {
+                Err(busy) if Instant::now() >= deadline => return Err(busy),
+                _ => thread::sleep(Duration::from_millis(20)),
+            }
         }
         attempt("rm", &[&"-rf", &"--one-file-system", &self.dir])
     }
