@@ -57,20 +57,31 @@ pub enum Cause {
         fault: Fault,
     },
     /// A signal came.
-    Interrupted,
+    Interrupted {
+        /// The steps that had not ended.
+        during: String,
+    },
     /// The window grew longer than `max_downtime`.
-    TooLong(Duration),
+    TooLong {
+        /// `max_downtime`.
+        budget: Duration,
+        /// The steps that had not ended.
+        during: String,
+    },
 }
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Cause::Failed { fault, .. } => fault.fmt(f),
-            Cause::Interrupted => f.write_str("it was interrupted"),
-            Cause::TooLong(budget) => write!(
-                f,
-                "the brokers were down longer than max_downtime ({budget:?})"
-            ),
+            Cause::Interrupted { during } if during.is_empty() => f.write_str("it was interrupted"),
+            Cause::Interrupted { during } => write!(f, "it was interrupted during: {during}"),
+            Cause::TooLong { budget, during } => {
+                write!(
+                    f,
+                    "the brokers were down longer than max_downtime ({budget:?}); not ended: {during}"
+                )
+            }
         }
     }
 }
@@ -260,7 +271,8 @@ impl Walk<'_, '_> {
     ) -> Result<Option<Cause>> {
         let stoppable = !self.unwinding && stage.on_failure != OnFailure::GoOn;
         if stoppable && self.interrupted {
-            return Ok(Some(Cause::Interrupted));
+            let during = String::new();
+            return Ok(Some(Cause::Interrupted { during }));
         }
         self.sink.stage(stage);
         let sure = stage.steps.iter().any(Step::is_begun_durably);
@@ -296,6 +308,13 @@ impl Walk<'_, '_> {
             pending.insert(no);
             self.world.begin(no, step, self.journal.entries());
         }
+        let during = |pending: &BTreeSet<StepNo>| {
+            let steps = pending.iter().filter_map(|no| stage.steps.get(no.step));
+            steps
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         let mut first = None;
         while !pending.is_empty() {
             let patience = window
@@ -311,7 +330,9 @@ impl Walk<'_, '_> {
                 Wake::Interrupted => {
                     self.interrupted = true;
                     if stoppable {
-                        first.get_or_insert(Cause::Interrupted);
+                        first.get_or_insert_with(|| Cause::Interrupted {
+                            during: during(&pending),
+                        });
                     }
                 }
                 Wake::Nothing => {
@@ -320,7 +341,10 @@ impl Walk<'_, '_> {
                             .left(self.world.now())
                             .is_some_and(|left| left.is_zero())
                     {
-                        first.get_or_insert(Cause::TooLong(window.budget));
+                        first.get_or_insert_with(|| Cause::TooLong {
+                            budget: window.budget,
+                            during: during(&pending),
+                        });
                     }
                 }
             }
@@ -328,7 +352,7 @@ impl Walk<'_, '_> {
             if first.is_some() && stage.on_failure == OnFailure::Undo {
                 break;
             }
-            if first == Some(Cause::Interrupted) {
+            if matches!(first, Some(Cause::Interrupted { .. })) {
                 break;
             }
         }

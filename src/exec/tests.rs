@@ -519,7 +519,7 @@ fn a_window_that_grows_too_long_is_given_up() {
     )
     .unwrap();
     assert!(
-        matches!(ending.cause, Some(Cause::TooLong(_))),
+        matches!(ending.cause, Some(Cause::TooLong { .. })),
         "{ending:?}"
     );
     assert!(
