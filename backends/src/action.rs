@@ -1,7 +1,8 @@
 //! What changes a volume, as values: printed by a dry run, performed by whoever runs the plan.
 //!
-//! Every action may be performed again after it was cut short. Must not decide anything: what is to be done was settled
-//! when the action was made.
+//! Whether an action is done already is asked of the volume before it is performed: a tool that runs twice, or two names
+//! that change places twice, undo or spoil the first time. Must not decide anything: what is to be done was settled when
+//! the action was made.
 
 use std::fmt;
 use std::fs::{self, File};

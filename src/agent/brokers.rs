@@ -11,11 +11,11 @@ use jiff::Timestamp;
 use super::Job;
 use super::post::{Post, Posts};
 use super::protocol::{Answer, Fact, Fault, FaultKind, Locking, Outcome};
-use crate::config::OnStuckStop;
+use crate::config::{OnStuckStop, Service};
 use crate::id::NodeId;
 use crate::plan::Stuck;
 use crate::process::{Holder, Process, holders};
-use crate::service::{self, Phase};
+use crate::service::{self, Instance, Phase};
 use crate::zeebe::api;
 
 /// What is gone after this, a reader that happened by, does not count as a holder.
@@ -38,7 +38,7 @@ fn name(holders: &[&Holder]) -> String {
 }
 
 /// Every broker is seen by the scan that is to prove it down, and nobody else holds its data.
-pub fn prove_seen(posts: &Posts, brokers: &[(NodeId, Process)]) -> Result<(Outcome, Fact)> {
+pub fn prove_seen(posts: &Posts, brokers: &[(NodeId, Instance)]) -> Result<(Outcome, Fact)> {
     let folders = folders(posts, brokers.iter().map(|(node, _)| *node))?;
     let deadline = Instant::now() + PASSERS_BY;
     loop {
@@ -46,12 +46,12 @@ pub fn prove_seen(posts: &Posts, brokers: &[(NodeId, Process)]) -> Result<(Outco
         for ((node, broker), held) in brokers.iter().zip(holders(&folders)?) {
             let others: Vec<&Holder> = held
                 .iter()
-                .filter(|holder| holder.process != *broker)
+                .filter(|holder| holder.process != broker.process)
                 .collect();
             if others.len() == held.len() {
                 bail!(
                     "broker {node} (pid {}) is not seen to hold its data directory any more; nothing was stopped",
-                    broker.pid
+                    broker.process.pid
                 );
             }
             if !others.is_empty() {
@@ -74,7 +74,11 @@ fn folders(posts: &Posts, nodes: impl Iterator<Item = NodeId>) -> Result<Vec<Pat
 }
 
 /// Nobody has a file of these brokers' data open or mapped.
-pub fn prove_down(posts: &Posts, nodes: &[NodeId]) -> Result<(Outcome, Fact)> {
+pub fn prove_down(
+    posts: &Posts,
+    nodes: &[NodeId],
+    stopped: &[(NodeId, Instance)],
+) -> Result<(Outcome, Fact)> {
     let folders = folders(posts, nodes.iter().copied())?;
     let deadline = Instant::now() + PASSERS_BY;
     loop {
@@ -88,6 +92,7 @@ pub fn prove_down(posts: &Posts, nodes: &[NodeId]) -> Result<(Outcome, Fact)> {
             .zip(&held)
             .find(|(_, holders)| !holders.is_empty())
         else {
+            not_started_since(posts, stopped)?;
             return Ok((Outcome::Done, Fact::None));
         };
         if Instant::now() >= deadline {
@@ -98,14 +103,31 @@ pub fn prove_down(posts: &Posts, nodes: &[NodeId]) -> Result<(Outcome, Fact)> {
     }
 }
 
+/// systemd knows of a start even if it has ended again.
+fn not_started_since(posts: &Posts, stopped: &[(NodeId, Instance)]) -> Result<()> {
+    for (node, broker) in stopped
+        .iter()
+        .filter(|(_, broker)| broker.invocation.is_some())
+    {
+        let state = service::state(&posts.desk, &posts.of(*node)?.broker, &[])?;
+        if state.phase != Phase::Down || state.invocation != broker.invocation {
+            bail!(
+                "broker {node} was started by something else after it was stopped: {}",
+                state.seen
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Asks the broker to stop and waits until it has ended.
 pub fn stop(
     job: &Job<'_>,
     node: NodeId,
-    broker: &Process,
+    instance: &Instance,
     stuck: Stuck,
 ) -> Result<(Outcome, Fact)> {
-    let posts = job.posts;
+    let (posts, broker) = (job.posts, &instance.process);
     let post = posts.of(node)?;
     let service = post.service(posts)?;
     job.still_wanted()?;
@@ -128,11 +150,17 @@ pub fn stop(
             .into());
         }
         match stuck {
-            Stuck::Fails => bail!(
-                "broker {node} (pid {}) has not ended {:?} after it was told to stop",
-                broker.pid,
-                posts.stop_timeout
-            ),
+            Stuck::Fails => {
+                let first = match instance.dependants.as_slice() {
+                    [] => String::new(),
+                    units => format!("; systemd ends {} before it", units.join(", ")),
+                };
+                bail!(
+                    "broker {node} (pid {}) has not ended {:?} after it was told to stop{first}",
+                    broker.pid,
+                    posts.stop_timeout
+                )
+            }
             Stuck::IsKilled => kill(posts, post, broker)?,
         }
     }
@@ -170,45 +198,77 @@ fn wait_until_down(posts: &Posts, post: &Post, called_off: impl Fn() -> bool) ->
 }
 
 /// Starts the broker, unless it runs. `stopped` was told to stop: it cannot be called back, so it has to end first.
-pub fn start(job: &Job<'_>, node: NodeId, stopped: Option<&Process>) -> Result<(Outcome, Fact)> {
+pub fn start(job: &Job<'_>, node: NodeId, stopped: Option<&Instance>) -> Result<(Outcome, Fact)> {
     let posts = job.posts;
     let post = posts.of(node)?;
     post.called_off.store(true, Ordering::SeqCst);
     let service = post.service(posts)?;
     post.called_off.store(false, Ordering::SeqCst);
-    if let Some(broker) = stopped.filter(|broker| broker.is_alive().unwrap_or(true)) {
-        let told = *post.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = match told {
-            Some(told) => told,
-            // This agent has been there from the beginning: the broker was never told.
-            None if posts.locking == Locking::Fresh => {
-                let commanded = Timestamp::now();
-                return Ok((Outcome::AlreadyDone, Fact::Started { commanded }));
-            }
-            // Whether a dead one told it is not known. Being told twice does no harm, and it ends cleanly.
-            None => {
-                service::ask_to_stop(&posts.desk, &post.broker, broker)?;
-                Instant::now()
-            }
-        };
-        if !broker.wait(told + posts.stop_timeout, || false)? {
-            match posts.on_stuck_stop {
-                OnStuckStop::Kill => kill(posts, post, broker)?,
-                OnStuckStop::Leave => bail!(
-                    "broker {node} (pid {}) does not end; it was left as it is (on_stuck_stop = \"leave\")",
-                    broker.pid
-                ),
-            }
-        }
-        wait_until_down(posts, post, || false)?;
-    }
+    let end = match stopped {
+        Some(stopped) => see_it_end(posts, post, &stopped.process)?,
+        None => End::Ended,
+    };
+    let dependants = stopped
+        .map(|stopped| stopped.dependants.as_slice())
+        .unwrap_or_default();
     let commanded = Timestamp::now();
-    if is_up(job, post)? {
+    let nothing_to_do = match end {
+        End::NeverTold => true,
+        End::CalledBack => false,
+        // Units that went down with it are to be started even if it is up.
+        End::Ended => dependants.is_empty() && is_up(job, post)?,
+    };
+    if nothing_to_do {
         return Ok((Outcome::AlreadyDone, Fact::Started { commanded }));
     }
     let lock = service.as_ref().context("a service lock")?;
-    service::start(&posts.desk, &post.broker, lock)?;
+    service::start(&posts.desk, &post.broker, dependants, lock)?;
     Ok((Outcome::Done, Fact::Started { commanded }))
+}
+
+/// What became of a broker that was to stop.
+enum End {
+    /// It has ended.
+    Ended,
+    /// systemd, which ends other units first, has not told it yet: a start takes the stop back.
+    CalledBack,
+    /// It was never told, and runs.
+    NeverTold,
+}
+
+fn see_it_end(posts: &Posts, post: &Post, broker: &Process) -> Result<End> {
+    if !broker.is_alive().unwrap_or(true) {
+        return Ok(End::Ended);
+    }
+    let told = *post.told.lock().unwrap_or_else(PoisonError::into_inner);
+    let node = post.broker.node_id;
+    if told.is_none() && posts.locking == Locking::Fresh {
+        // This agent has been there from the beginning.
+        return Ok(End::NeverTold);
+    }
+    let by_systemd = matches!(post.broker.service, Service::Systemd { .. });
+    if by_systemd && service::state(&posts.desk, &post.broker, &[])?.phase == Phase::Up {
+        return Ok(End::CalledBack);
+    }
+    let told = match told {
+        Some(told) => told,
+        // Whether a dead one told it is not known. Being told twice does no harm, and it ends cleanly.
+        None => {
+            service::ask_to_stop(&posts.desk, &post.broker, broker)?;
+            Instant::now()
+        }
+    };
+    if !broker.wait(told + posts.stop_timeout, || false)? {
+        match posts.on_stuck_stop {
+            OnStuckStop::Kill => kill(posts, post, broker)?,
+            OnStuckStop::Leave => bail!(
+                "broker {node} (pid {}) does not end; it was left as it is (on_stuck_stop = \"leave\")",
+                broker.pid
+            ),
+        }
+    }
+    wait_until_down(posts, post, || false)?;
+    Ok(End::Ended)
 }
 
 /// Whether the broker runs, whoever started it. (Who holds its data need not be the broker.)

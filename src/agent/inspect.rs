@@ -8,7 +8,7 @@ use zeebe_snap_backends::{DRIVERS, Purpose, System, driver};
 use super::post::{Post, Posts};
 use super::protocol::{Seen, VolumeSeen};
 use crate::process::{Holder, Process, holders};
-use crate::service::{self, Phase};
+use crate::service::{self, Instance, Phase};
 use crate::zeebe::{api, data, version};
 
 /// Looks at all brokers of this host.
@@ -93,6 +93,15 @@ impl Seen {
             (Some(one), None) => Some(&one.process),
             _ => self.service.main.as_ref(),
         }
+    }
+
+    /// What it runs as, if it does.
+    pub fn instance(&self) -> Option<Instance> {
+        Some(Instance {
+            process: self.process()?.clone(),
+            invocation: self.service.invocation.clone(),
+            dependants: self.service.dependants.clone(),
+        })
     }
 
     /// It runs, by any sign.

@@ -177,7 +177,7 @@ fn perform(job: &Job<'_>, step: &Step) -> Result<Performed> {
             broker,
             stuck,
         } => brokers::stop(job, *node, broker, *stuck)?,
-        Step::ProveDown { nodes } => brokers::prove_down(job.posts, nodes)?,
+        Step::ProveDown { nodes, stopped } => brokers::prove_down(job.posts, nodes, stopped)?,
         Step::Start { node, stopped } => brokers::start(job, *node, stopped.as_ref())?,
         Step::KeepConfig { files, .. } => volumes::read_files(job, files)?,
         Step::Digest {

@@ -21,6 +21,7 @@ use crate::plan::recovery::Point;
 use crate::plan::{Aim, Plan, Stage, Step, snapshot_name};
 use crate::process::Process;
 use crate::report::ending::exit;
+use crate::service::Instance;
 
 const NODES: [NodeId; 3] = [NodeId(0), NodeId(1), NodeId(2)];
 
@@ -250,11 +251,16 @@ impl Sink for Silent {
     fn unwinding(&mut self, _why: &Cause) {}
 }
 
-fn process(node: NodeId) -> Process {
-    Process {
+fn instance(node: NodeId) -> Instance {
+    let process = Process {
         pid: 100 + node.0 as i32,
         started: 1,
         boot: "boot".to_owned(),
+    };
+    Instance {
+        process,
+        invocation: None,
+        dependants: Vec::new(),
     }
 }
 
@@ -294,7 +300,7 @@ fn volume(node: NodeId) -> VolumeId {
 }
 
 fn backup() -> Plan {
-    let running = NODES.map(|node| (node, process(node)));
+    let running = NODES.map(|node| (node, instance(node)));
     let origin = origin();
     let stages = crate::plan::backup::stages(&BTreeMap::new(), &running, &origin);
     Plan {
@@ -320,7 +326,7 @@ fn captured() -> (Manifest, Memory) {
 }
 
 fn restore(manifest: &Manifest) -> Plan {
-    let running = NODES.map(|node| (node, process(node)));
+    let running = NODES.map(|node| (node, instance(node)));
     let parts: Vec<_> = NODES
         .map(|node| crate::plan::restore::Part {
             node,

@@ -9,7 +9,7 @@ use crate::agent::protocol::Seen;
 use crate::catalog::manifest::{Origin, OriginOf};
 use crate::config::Cluster;
 use crate::id::{NodeId, RunId, SetId};
-use crate::process::Process;
+use crate::service::Instance;
 use crate::zeebe::health::ailments;
 
 /// What a person asked for.
@@ -215,10 +215,13 @@ pub(crate) fn stages(
     origin: &Origin,
 ) -> Vec<Stage> {
     let set = || origin.set.clone();
-    let nodes: Vec<NodeId> = origin.brokers.iter().map(|of| of.node).collect();
+    let down = Step::ProveDown {
+        nodes: origin.brokers.iter().map(|of| of.node).collect(),
+        stopped: running.to_vec(),
+    };
     let each = |step: &dyn Fn(&OriginOf) -> Step| origin.brokers.iter().map(step).collect();
-    let run = |step: &dyn Fn(NodeId, Process) -> Step| {
-        let step = |(node, broker): &(NodeId, Process)| step(*node, broker.clone());
+    let run = |step: &dyn Fn(NodeId, Instance) -> Step| {
+        let step = |(node, broker): &(NodeId, Instance)| step(*node, broker.clone());
         running.iter().map(step).collect::<Vec<_>>()
     };
     let mut prepare: Vec<Step> = each(&|of| Step::Prepare {
@@ -246,15 +249,13 @@ pub(crate) fn stages(
             broker,
             stuck: Stuck::Fails,
         })),
-        Stage::undo(vec![Step::ProveDown {
-            nodes: nodes.clone(),
-        }]),
+        Stage::undo(vec![down.clone()]),
         Stage::undo(each(&|of| Step::Snapshot {
             node: of.node,
             volume: of.volume.clone(),
             snapshot: of.snapshot.clone(),
         })),
-        Stage::undo(vec![Step::ProveDown { nodes }]),
+        Stage::undo(vec![down]),
         Stage::go_on(run(&|node, broker| Step::Start {
             node,
             stopped: Some(broker),

@@ -4,8 +4,7 @@ use super::Findings;
 use crate::agent::protocol::Seen;
 use crate::config::Broker;
 use crate::id::NodeId;
-use crate::process::Process;
-use crate::service::Phase;
+use crate::service::{Instance, Phase};
 use crate::zeebe::version::Learned;
 
 /// Its service can be stopped and started.
@@ -103,9 +102,9 @@ pub fn learned(seen: &Seen, broker: &Broker) -> Option<Learned> {
     })
 }
 
-/// The brokers that run, and their processes.
-pub fn running(seen: &[Seen]) -> Vec<(NodeId, Process)> {
+/// The brokers that run, and as what.
+pub fn running(seen: &[Seen]) -> Vec<(NodeId, Instance)> {
     let up = seen.iter().filter(|seen| seen.is_up());
-    up.filter_map(|seen| Some((seen.node, seen.process()?.clone())))
+    up.filter_map(|seen| Some((seen.node, seen.instance()?)))
         .collect()
 }

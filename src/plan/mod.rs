@@ -17,7 +17,7 @@ use zeebe_snap_backends::{Label, SnapName, StageName};
 
 use crate::catalog::manifest::Origin;
 use crate::id::{NodeId, RunId, SetId};
-use crate::process::Process;
+use crate::service::Instance;
 
 pub use findings::{Finding, Findings, Weight};
 pub use step::{Step, Stuck};
@@ -88,8 +88,8 @@ impl Stage {
     }
 }
 
-/// Brokers that run, and their processes.
-pub type Running = [(NodeId, Process)];
+/// Brokers that run, and as what.
+pub type Running = [(NodeId, Instance)];
 
 /// What is done if a step of a stage fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

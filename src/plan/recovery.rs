@@ -11,7 +11,7 @@ use super::backup::digesting;
 use super::{Aim, OnFailure, Plan, Stage, Step};
 use crate::id::{NodeId, SetId};
 use crate::journal::{Entry, StepNo, plans, step};
-use crate::process::Process;
+use crate::service::Instance;
 
 /// How far a run has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Point {
 #[derive(Debug, Default)]
 struct Debts {
     /// Brokers that were told to stop, and by what process.
-    stopped: BTreeMap<NodeId, Process>,
+    stopped: BTreeMap<NodeId, Instance>,
     /// Brokers whose start a plan that is past its point holds, or that were told to stop.
     to_start: BTreeSet<NodeId>,
     snapshots: BTreeMap<NodeId, (VolumeId, SnapName, Label)>,

@@ -116,7 +116,7 @@ fn look_at_broker(seen: &Seen, manifest: &Manifest, findings: &mut Findings) -> 
     let set = &manifest.origin.set;
     at_service(seen, findings);
     // A broker whose data was deleted holds nothing any more; its service still knows its process.
-    if !seen.holders.is_empty() || seen.process().is_none() {
+    if !seen.holders.is_empty() || seen.instance().is_none() {
         at_holders(seen, findings);
     }
     let wanted = manifest.snapshot(node)?;
@@ -252,6 +252,10 @@ pub(crate) fn stages(
         let found = running.iter().find(|(other, _)| *other == node);
         found.map(|(_, broker)| broker.clone())
     };
+    let down = Step::ProveDown {
+        nodes: nodes.clone(),
+        stopped: running.to_vec(),
+    };
     let verify = each(&|part| Step::Verify {
         node: part.node,
         set: origin.set.clone(),
@@ -293,18 +297,14 @@ pub(crate) fn stages(
                 })
                 .collect(),
         ),
-        Stage::undo(vec![Step::ProveDown {
-            nodes: nodes.clone(),
-        }]),
+        Stage::undo(vec![down.clone()]),
         Stage::undo(each(&|part| Step::Swap {
             node: part.node,
             volume: part.volume.clone(),
             snapshot: part.snapshot.clone(),
             stage: stage.clone(),
         })),
-        Stage::undo(vec![Step::ProveDown {
-            nodes: nodes.clone(),
-        }]),
+        Stage::undo(vec![down.clone()]),
         Stage::undo(vec![Step::Commit {
             set: origin.set.clone(),
         }]),

@@ -10,7 +10,7 @@ use zeebe_snap_backends::{
 
 use crate::config::Cluster;
 use crate::id::{NodeId, SetId};
-use crate::process::Process;
+use crate::service::Instance;
 
 /// One action of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,15 +33,19 @@ pub enum Step {
     /// Syncs the volume while its broker runs, so that little is left to sync in the window.
     Flush { node: NodeId, volume: VolumeId },
     /// Every broker is seen by the scan that is to prove it down, and nobody else holds its data.
-    ProveSeen { brokers: Vec<(NodeId, Process)> },
+    ProveSeen { brokers: Vec<(NodeId, Instance)> },
     /// Asks the broker to stop and waits until that process has ended.
     Stop {
         node: NodeId,
-        broker: Process,
+        broker: Instance,
         stuck: Stuck,
     },
-    /// Proves, in one pass, that nobody holds a file of these brokers' data.
-    ProveDown { nodes: Vec<NodeId> },
+    /// Proves, in one pass, that nobody holds a file of these brokers' data, and that none of those stopped was started
+    /// since.
+    ProveDown {
+        nodes: Vec<NodeId>,
+        stopped: Vec<(NodeId, Instance)>,
+    },
     /// Syncs the volume again and takes the snapshot.
     Snapshot {
         node: NodeId,
@@ -51,7 +55,7 @@ pub enum Step {
     /// Starts the broker. `stopped` is the process that was told to stop and so must end first.
     Start {
         node: NodeId,
-        stopped: Option<Process>,
+        stopped: Option<Instance>,
     },
     /// Waits until every broker is ready and every partition healthy.
     AwaitHealthy { nodes: Vec<NodeId> },
@@ -156,7 +160,7 @@ impl Step {
     pub fn is_about_nobody(&self) -> bool {
         match self {
             Step::ProveSeen { brokers } => brokers.is_empty(),
-            Step::ProveDown { nodes } | Step::AwaitHealthy { nodes } => nodes.is_empty(),
+            Step::ProveDown { nodes, .. } | Step::AwaitHealthy { nodes } => nodes.is_empty(),
             _ => false,
         }
     }
@@ -248,12 +252,16 @@ impl Step {
                 .collect(),
             Step::Flush { volume, .. } => of(volume, &|v| vec![Action::Sync(v.data().to_owned())]),
             Step::Stop { node, broker, .. } => {
-                vec![service(node).0.replace("<broker>", &broker.pid.to_string())]
+                vec![
+                    service(node)
+                        .0
+                        .replace("<broker>", &broker.process.pid.to_string()),
+                ]
             }
             Step::ProveSeen { brokers } => {
                 let pids = brokers
                     .iter()
-                    .map(|(node, process)| format!("{node} is pid {}", process.pid));
+                    .map(|(node, broker)| format!("{node} is pid {}", broker.process.pid));
                 vec![format!(
                     "# broker {}, and nobody else holds the data directories",
                     pids.collect::<Vec<_>>().join(", ")

@@ -43,6 +43,8 @@ pub fn state(
             false => Phase::Down,
         },
         main,
+        invocation: None,
+        dependants: Vec::new(),
         seen,
         trouble: trouble(start)
             .or(stop.and_then(trouble))

@@ -22,6 +22,10 @@ pub struct State {
     pub phase: Phase,
     /// Its main process, where the service knows it.
     pub main: Option<Process>,
+    /// systemd's name for this run of it (InvocationID); a later start has another.
+    pub invocation: Option<String>,
+    /// Active units that systemd takes down with it.
+    pub dependants: Vec<String>,
     /// What was seen, for messages: "active (running)".
     pub seen: String,
     /// What stands in the way of controlling it.
@@ -38,6 +42,17 @@ pub enum Phase {
     Ending,
     /// It does not run.
     Down,
+}
+
+/// One run of a broker, from its start to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Its process.
+    pub process: Process,
+    /// See [`State::invocation`].
+    pub invocation: Option<String>,
+    /// Units that go down with it, and are started again with it.
+    pub dependants: Vec<String>,
 }
 
 /// Where this program keeps what it needs about the services it starts.
@@ -87,11 +102,16 @@ pub fn kill(desk: &Desk, broker: &Broker, main: &Process) -> Result<()> {
     }
 }
 
-/// Starts it. Nobody else starts it as long as `lock` is held; it is handed on to what starts the broker, so that this
-/// stays true when the caller is killed meanwhile.
-pub fn start(desk: &Desk, broker: &Broker, lock: &std::fs::File) -> Result<()> {
+/// Starts it, and units that went down with it. Nobody else starts it as long as `lock` is held; a command that starts a
+/// broker is handed it, so that this stays true when the caller is killed meanwhile. (systemd sees to that by itself.)
+pub fn start(
+    desk: &Desk,
+    broker: &Broker,
+    dependants: &[String],
+    lock: &std::fs::File,
+) -> Result<()> {
     match &broker.service {
-        Service::Systemd { unit } => systemd::start(&*desk.tools, unit),
+        Service::Systemd { unit } => systemd::start(&*desk.tools, unit, dependants),
         Service::Command {
             start,
             environment,

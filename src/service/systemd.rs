@@ -14,39 +14,56 @@ fn systemctl(words: &[&str], unit: &str) -> Cmd {
 }
 
 fn show(unit: &str) -> Cmd {
-    systemctl(
-        &[
-            "show",
-            "--property=LoadState,ActiveState,SubState,MainPID,CanStart,CanStop",
-        ],
-        unit,
-    )
+    let properties = "--property=LoadState,ActiveState,SubState,MainPID,CanStart,CanStop,InvocationID,RequiredBy,BoundBy,ConsistsOf";
+    systemctl(&["show", properties], unit)
 }
 
 fn stop(unit: &str) -> Cmd {
     systemctl(&["stop", "--no-block"], unit)
 }
 
-fn start_line(unit: &str) -> Cmd {
-    systemctl(&["start"], unit)
+/// Starting what runs is nothing to systemd, but takes a stop back that has not begun.
+fn start_line(unit: &str, dependants: &[String]) -> Cmd {
+    systemctl(&["start"], unit).args(dependants)
 }
 
 pub fn state(tools: &dyn System, unit: &str) -> Result<State> {
-    let shown = parse(&tools.run(&show(unit))?)?;
+    let shown = ask(tools, unit)?;
     let main = match shown.main_pid {
         0 => None,
         pid => Process::find(pid)?,
     };
+    let dependants = match shown.phase() {
+        Phase::Up => active_dependants(tools, &shown)?,
+        Phase::Ending | Phase::Down => Vec::new(),
+    };
     Ok(State {
-        phase: match shown.active.as_str() {
-            "inactive" | "failed" => Phase::Down,
-            "deactivating" => Phase::Ending,
-            _ => Phase::Up,
-        },
+        phase: shown.phase(),
         main,
         seen: format!("{unit} is {} ({})", shown.active, shown.sub),
         trouble: shown.trouble(unit),
+        invocation: Some(shown.invocation).filter(|id| !id.is_empty()),
+        dependants,
     })
+}
+
+fn ask(tools: &dyn System, unit: &str) -> Result<Shown> {
+    parse(&tools.run(&show(unit))?)
+}
+
+/// Active units that go down with the one shown, and those that go down with them.
+fn active_dependants(tools: &dyn System, shown: &Shown) -> Result<Vec<String>> {
+    let mut found: Vec<String> = Vec::new();
+    let mut pending = shown.dependants.clone();
+    while let Some(unit) = pending.pop() {
+        let shown = ask(tools, &unit)?;
+        if shown.phase() == Phase::Up && !found.contains(&unit) {
+            pending.extend(shown.dependants);
+            found.push(unit);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 pub fn ask_to_stop(tools: &dyn System, unit: &str) -> Result<()> {
@@ -63,15 +80,15 @@ pub fn kill(tools: &dyn System, unit: &str) -> Result<()> {
     Ok(())
 }
 
-pub fn start(tools: &dyn System, unit: &str) -> Result<()> {
+pub fn start(tools: &dyn System, unit: &str, dependants: &[String]) -> Result<()> {
     tools
-        .run(&start_line(unit))
+        .run(&start_line(unit, dependants))
         .with_context(|| format!("start {unit}"))?;
     Ok(())
 }
 
 pub fn lines(unit: &str) -> (String, String) {
-    (stop(unit).to_string(), start_line(unit).to_string())
+    (stop(unit).to_string(), start_line(unit, &[]).to_string())
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -82,9 +99,19 @@ struct Shown {
     main_pid: i32,
     can_start: bool,
     can_stop: bool,
+    invocation: String,
+    dependants: Vec<String>,
 }
 
 impl Shown {
+    fn phase(&self) -> Phase {
+        match self.active.as_str() {
+            "inactive" | "failed" => Phase::Down,
+            "deactivating" => Phase::Ending,
+            _ => Phase::Up,
+        }
+    }
+
     fn trouble(&self, unit: &str) -> Option<String> {
         if self.load != "loaded" {
             Some(format!("unit {unit} is {}", self.load))
@@ -123,6 +150,12 @@ fn parse(output: &[u8]) -> Result<Shown> {
             .context("MainPID of systemctl show")?,
         can_start: yes("CanStart")?,
         can_stop: yes("CanStop")?,
+        invocation: field("InvocationID")?,
+        dependants: ["RequiredBy", "BoundBy", "ConsistsOf"]
+            .into_iter()
+            .map(|name| Ok(field(name)?.split_whitespace().map(str::to_owned).collect()))
+            .collect::<Result<Vec<Vec<String>>>>()?
+            .concat(),
     })
 }
 
@@ -132,7 +165,9 @@ mod tests {
 
     /// `systemctl show --property=…`, systemd 252 (Debian 12), of a running unit.
     const RUNNING: &[u8] =
-        b"MainPID=212\nLoadState=loaded\nActiveState=active\nSubState=running\nCanStart=yes\nCanStop=yes\n";
+        b"MainPID=212\nLoadState=loaded\nActiveState=active\nSubState=running\nCanStart=yes\nCanStop=yes\n\
+        RequiredBy=dependant.service\nBoundBy=\nConsistsOf=\n\
+        InvocationID=660ab94f1a2b4c5d8e9f00112233aabb\n";
 
     #[test]
     fn reads_a_running_unit() {

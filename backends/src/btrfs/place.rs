@@ -18,6 +18,9 @@ use crate::{Error, Label, Result};
 /// Of every subvolume's root (BTRFS_FIRST_FREE_OBJECTID), and of nothing else on btrfs.
 const ROOT_INODE: u64 = 256;
 
+/// Of a sidecar.
+const FORMAT: u32 = 1;
+
 /// BTRFS_SUPER_MAGIC, statfs(2).
 const MAGIC: i64 = 0x9123_683E;
 
@@ -97,6 +100,10 @@ impl Place {
         let Some(around) = data.parent().filter(|_| data.file_name().is_some()) else {
             return Ok(None);
         };
+        if data.to_str().is_none() {
+            let text = format!("{} is not UTF-8, which is not built yet", data.display());
+            return Err(Error::State(text));
+        }
         let at = if data.exists() { data } else { around };
         match rustix::fs::statfs(at) {
             Ok(fs) if fs.f_type == MAGIC => Ok(Some(Place {
@@ -129,7 +136,7 @@ impl Place {
     /// Writes a sidecar.
     pub fn write_sidecar(&self, name: &str, label: &Label, parent_uuid: Option<&String>) -> Action {
         let sidecar =
-            serde_json::json!({ "format": 1, "parent_uuid": parent_uuid, "label": label });
+            serde_json::json!({ "format": FORMAT, "parent_uuid": parent_uuid, "label": label });
         Action::Write {
             path: self.sidecar(name),
             content: format!("{sidecar}\n").into_bytes(),
@@ -207,14 +214,15 @@ impl Place {
     }
 }
 
-/// Reads a sidecar; none there is `None`, one that does not read is an error.
+/// Reads a sidecar, if there is one that can be read.
 pub fn read_sidecar(path: &Path) -> Result<Option<Sidecar>> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", path)(error)),
     };
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|error| Error::State(format!("{}: {error}", path.display())))
+    // What does not read, or is of a later format, says nothing: the snapshot beside it is not taken for ours.
+    Ok(serde_json::from_slice(&text)
+        .ok()
+        .filter(|side: &Sidecar| side.format == FORMAT))
 }
