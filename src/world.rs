@@ -59,9 +59,6 @@ impl Real {
         progress: Progress,
     ) -> Result<Real> {
         let (send, receive) = mpsc::channel();
-        if locking != Locking::Reads {
-            listen_for_signals(send.clone())?;
-        }
         Ok(Real {
             link: Arc::new(link(places, cluster, locking)?),
             catalog: Catalog::new(&places.state_dir),
@@ -112,11 +109,20 @@ impl Real {
         receive.recv().context("the agent did not answer")?
     }
 
-    /// Whether somebody wanted the run to end before it began.
-    pub fn was_interrupted(&self) -> bool {
-        self.receive
-            .try_iter()
-            .any(|wake| matches!(wake, Wake::Interrupted))
+    /// From here on a signal is a thing that happens, like the end of a step. When this world is closed it is again what
+    /// it always was.
+    pub fn listen_for_signals(&self) -> Result<()> {
+        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
+            .context("listen for signals")?;
+        let send = self.send.clone();
+        std::thread::spawn(move || {
+            for signal in signals.forever() {
+                if send.send(Wake::Interrupted).is_err() {
+                    drop(signal_hook::low_level::emulate_default_handler(signal));
+                }
+            }
+        });
+        Ok(())
     }
 
     /// Ends the agent: nothing is owed, or what is owed is for a later run.
@@ -138,20 +144,6 @@ fn link(places: &Places, cluster: &Cluster, locking: Locking) -> Result<Link> {
         locking,
     };
     Link::local(&places.cluster, &places.state_dir, places.verbose, opening)
-}
-
-/// A signal is a thing that happens, like the end of a step.
-fn listen_for_signals(send: mpsc::Sender<Wake>) -> Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
-        .context("listen for signals")?;
-    std::thread::spawn(move || {
-        for _ in signals.forever() {
-            if send.send(Wake::Interrupted).is_err() {
-                break;
-            }
-        }
-    });
-    Ok(())
 }
 
 impl World for Real {

@@ -2,20 +2,17 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 
-use super::carry::carry_out;
-use super::recover::settle_dead_runs;
-use super::{load, lock_state, plan_json, plan_text, print, print_json, tell_findings};
-use crate::agent::protocol::Locking;
+use super::carry::{begin, carry_out};
+use super::{load, plan_json, plan_text, print, print_json, tell_findings};
 use crate::catalog::Catalog;
 use crate::catalog::manifest::SetState;
 use crate::exit::Exit;
-use crate::id::{RunId, SetId};
-use crate::journal::Runs;
+use crate::id::SetId;
 use crate::plan::backup;
 use crate::plan::recovery::Point;
 use crate::report::progress::Progress;
 use crate::report::{ending, tell};
-use crate::world::{Places, Real};
+use crate::world::Places;
 
 /// Take a set: stop all brokers, snapshot every data volume, start them again, digest
 #[derive(Debug, Args)]
@@ -35,34 +32,18 @@ impl Backup {
     pub fn run(self, places: &Places) -> Result<Exit> {
         let cluster = load(places)?;
         let mut progress = Progress::new();
-        let lock = if self.dry_run {
-            None
-        } else {
-            Some(lock_state(places)?)
+        let mut begun = match begin(places, &cluster, self.dry_run, &mut progress)? {
+            Ok(begun) => begun,
+            Err(exit) => return Ok(exit),
         };
-        if !self.dry_run {
-            let settled = settle_dead_runs(places, &cluster, &mut progress)?;
-            if settled != Exit::Done {
-                return Ok(settled);
-            }
-        }
-        let locking = if self.dry_run {
-            Locking::Reads
-        } else {
-            Locking::Fresh
-        };
-        let mut world = Real::open(places, &cluster, locking, progress.clone())?;
-        progress.say("looking at the brokers".to_owned());
-        let seen = world.inspect()?;
-        let runs = Runs::new(&places.state_dir);
-        let run = RunId::after(jiff::Timestamp::now(), runs.list()?.last());
+        let run = begun.run.clone();
         let request = backup::Request {
             allow_unhealthy: self.allow_unhealthy,
         };
-        let (plan, findings) = backup::plan(&cluster, world.host(), &seen, &run, request);
-        progress.clear();
+        let (plan, findings) =
+            backup::plan(&cluster, begun.world.host(), &begun.seen, &run, request);
         let Some(plan) = plan else {
-            world.close();
+            begun.world.close();
             if self.json {
                 print_json(
                     &json!({ "format": 1, "verb": "backup", "result": "nothing", "cluster": cluster.name, "findings": findings }),
@@ -74,22 +55,15 @@ impl Backup {
         };
         tell_findings(&findings);
         if self.dry_run {
-            world.close();
+            begun.world.close();
             match self.json {
                 true => print_json(&plan_json("backup", Some(&plan), &findings, &cluster))?,
                 false => print(&plan_text(&plan, &cluster))?,
             }
             return Ok(Exit::Done);
         }
-        if world.was_interrupted() {
-            world.close();
-            tell("zeebe-snap: it was interrupted before anything was touched");
-            return Ok(Exit::Failed);
-        }
-
-        let carried = carry_out(places, &run, plan, &mut world, &mut progress);
-        world.close();
-        drop(lock);
+        let carried = carry_out(places, &mut begun, plan, &mut progress);
+        begun.world.close();
         let (ending, entries) = carried?;
 
         let set = SetId::from(run.clone());

@@ -118,6 +118,7 @@ pub fn settle_dead_runs(
         let (mut file, entries) = Runs::new(&places.state_dir).reopen(run)?;
         let mut journal = Journal::new(&mut file, entries);
         let mut world = Real::open(places, cluster, Locking::Settling, progress.clone())?;
+        world.listen_for_signals()?;
         let ending = exec::settle(&mut journal, &mut world, progress);
         progress.clear();
         world.close();

@@ -5,15 +5,12 @@ use clap::Args;
 use serde_json::json;
 use zeebe_snap_backends::StageName;
 
-use super::carry::carry_out;
-use super::recover::settle_dead_runs;
-use super::{load, lock_state, plan_json, plan_text, print, print_json, tell_findings};
-use crate::agent::protocol::{FaultKind, Locking};
+use super::carry::{begin, carry_out};
+use super::{load, plan_json, plan_text, print, print_json, tell_findings};
+use crate::agent::protocol::FaultKind;
 use crate::catalog::Catalog;
 use crate::catalog::manifest::Manifest;
 use crate::exit::Exit;
-use crate::id::RunId;
-use crate::journal::Runs;
 use crate::plan::recovery::Point;
 use crate::plan::{restore, stage_name};
 use crate::report::progress::Progress;
@@ -46,36 +43,19 @@ impl Restore {
     pub fn run(self, places: &Places) -> Result<Exit> {
         let cluster = load(places)?;
         let mut progress = Progress::new();
-        let lock = if self.dry_run {
-            None
-        } else {
-            Some(lock_state(places)?)
+        let mut begun = match begin(places, &cluster, self.dry_run, &mut progress)? {
+            Ok(begun) => begun,
+            Err(exit) => return Ok(exit),
         };
-        if !self.dry_run {
-            let settled = settle_dead_runs(places, &cluster, &mut progress)?;
-            if settled != Exit::Done {
-                return Ok(settled);
-            }
-        }
+        let run = begun.run.clone();
         let manifest = Catalog::new(&places.state_dir).find(&self.set)?;
-        let locking = if self.dry_run {
-            Locking::Reads
-        } else {
-            Locking::Fresh
-        };
-        let mut world = Real::open(places, &cluster, locking, progress.clone())?;
-        progress.say("looking at the brokers".to_owned());
-        let seen = world.inspect()?;
-        progress.clear();
-        let runs = Runs::new(&places.state_dir);
-        let run = RunId::after(jiff::Timestamp::now(), runs.list()?.last());
         let request = restore::Request {
             allow_unverified: self.allow_unverified,
         };
-        let (plan, findings) = restore::plan(&cluster, &seen, &manifest, &run, request);
+        let (plan, findings) = restore::plan(&cluster, &begun.seen, &manifest, &run, request);
         tell_findings(&findings);
         let Some(plan) = plan else {
-            world.close();
+            begun.world.close();
             if self.json {
                 print_json(
                     &json!({ "format": 1, "verb": "restore", "result": "nothing", "set": manifest.origin.set, "findings": findings }),
@@ -88,7 +68,7 @@ impl Restore {
             return Ok(Exit::Refused);
         };
         if self.dry_run {
-            world.close();
+            begun.world.close();
             match self.json {
                 true => print_json(&plan_json("restore", Some(&plan), &findings, &cluster))?,
                 false => print(&plan_text(&plan, &cluster))?,
@@ -96,15 +76,14 @@ impl Restore {
             return Ok(Exit::Done);
         }
         if !self.yes && !ask(&manifest)? {
-            world.close();
+            begun.world.close();
             tell("zeebe-snap: nothing was touched");
             return Ok(Exit::Refused);
         }
 
-        let carried = carry_out(places, &run, plan, &mut world, &mut progress);
-        let kept = kept(&world, &stage_name(&run));
-        world.close();
-        drop(lock);
+        let carried = carry_out(places, &mut begun, plan, &mut progress);
+        let kept = kept(&begun.world, &stage_name(&run));
+        begun.world.close();
         let (ending, entries) = carried?;
         let nodes: Vec<_> = cluster.brokers.keys().copied().collect();
         let set = &manifest.origin.set;

@@ -117,15 +117,7 @@ pub fn run(
     world: &mut dyn World,
     sink: &mut dyn Sink,
 ) -> Result<Ending> {
-    let mut walk = Walk {
-        journal,
-        world,
-        sink,
-        failures: Vec::new(),
-        interrupted: false,
-        unwinding: false,
-        unwritten: None,
-    };
+    let mut walk = Walk::new(journal, world, sink);
     let cause = walk.plan(plan)?;
     let before = recovery::point(walk.journal.entries()) == Point::Before;
     if let Some(cause) = cause.as_ref().filter(|_| before) {
@@ -142,15 +134,7 @@ pub fn settle(
     world: &mut dyn World,
     sink: &mut dyn Sink,
 ) -> Result<Ending> {
-    let mut walk = Walk {
-        journal,
-        world,
-        sink,
-        failures: Vec::new(),
-        interrupted: false,
-        unwinding: false,
-        unwritten: None,
-    };
+    let mut walk = Walk::new(journal, world, sink);
     let cause = walk.settle()?;
     walk.settle_what_a_lost_agent_left()?;
     walk.end(cause)
@@ -171,7 +155,23 @@ struct Walk<'a, 'j> {
     unwritten: Option<anyhow::Error>,
 }
 
-impl Walk<'_, '_> {
+impl<'a, 'j> Walk<'a, 'j> {
+    fn new(
+        journal: &'a mut Journal<'j>,
+        world: &'a mut dyn World,
+        sink: &'a mut dyn Sink,
+    ) -> Walk<'a, 'j> {
+        Walk {
+            journal,
+            world,
+            sink,
+            failures: Vec::new(),
+            interrupted: false,
+            unwinding: false,
+            unwritten: None,
+        }
+    }
+
     /// Writes a line. Brokers are not left down because a disk is full: when they are to be started a line that cannot be
     /// written is kept in memory only, and said at the end. The next run finds the journal open and asks the system.
     fn write(&mut self, entry: Entry, durability: Durability, must: bool) -> Result<()> {
