@@ -165,9 +165,8 @@ mod tests {
 
     /// `systemctl show --property=…`, systemd 252 (Debian 12), of a running unit.
     const RUNNING: &[u8] =
-        b"MainPID=212\nLoadState=loaded\nActiveState=active\nSubState=running\nCanStart=yes\nCanStop=yes\n\
-        RequiredBy=dependant.service\nBoundBy=\nConsistsOf=\n\
-        InvocationID=660ab94f1a2b4c5d8e9f00112233aabb\n";
+        b"MainPID=44\nRequiredBy=dependant.service\nBoundBy=\nConsistsOf=\nLoadState=loaded\nActiveState=active\n\
+        SubState=running\nCanStart=yes\nCanStop=yes\nInvocationID=199d712da9fd47e2aa916a000a3e5846\n";
 
     #[test]
     fn reads_a_running_unit() {
@@ -178,7 +177,7 @@ mod tests {
                 shown.main_pid,
                 shown.trouble("z.service")
             ),
-            ("active", 212, None)
+            ("active", 44, None)
         );
     }
 
