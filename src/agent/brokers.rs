@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use jiff::Timestamp;
 
 use super::Job;
@@ -110,7 +110,9 @@ fn not_started_since(posts: &Posts, stopped: &[(NodeId, Instance)]) -> Result<()
         .filter(|(_, broker)| broker.invocation.is_some())
     {
         let state = service::state(&posts.desk, &posts.of(*node)?.broker, &[])?;
-        if state.phase != Phase::Down || state.invocation != broker.invocation {
+        // systemd forgets a unit that is down and that nothing refers to; then it has nothing to say.
+        let another = state.invocation.is_some() && state.invocation != broker.invocation;
+        if state.phase != Phase::Down || another {
             bail!(
                 "broker {node} was started by something else after it was stopped: {}",
                 state.seen
@@ -163,17 +165,7 @@ pub fn stop(
             .into());
         }
         match stuck {
-            Stuck::Fails => {
-                let first = match instance.dependants.as_slice() {
-                    [] => String::new(),
-                    units => format!("; systemd ends {} before it", units.join(", ")),
-                };
-                bail!(
-                    "broker {node} (pid {}) has not ended {:?} after it was told to stop{first}",
-                    broker.pid,
-                    posts.stop_timeout
-                )
-            }
+            Stuck::Fails => return Err(not_ended(posts, post, instance)),
             Stuck::IsKilled => kill(posts, post, broker)?,
         }
     }
@@ -185,6 +177,22 @@ pub fn stop(
     wait_until_down(posts, post, called_off)?;
     drop(service);
     Ok((Outcome::Done, fact))
+}
+
+/// Why a broker has not ended in time.
+fn not_ended(posts: &Posts, post: &Post, instance: &Instance) -> anyhow::Error {
+    let (node, pid) = (post.broker.node_id, instance.process.pid);
+    let timeout = posts.stop_timeout;
+    let state = service::state(&posts.desk, &post.broker, &[]);
+    // A unit that is to stop and still is active waits for others.
+    let first = instance.dependants.join(", ");
+    if !first.is_empty() && state.is_ok_and(|state| state.phase == Phase::Up) {
+        anyhow!(
+            "broker {node} (pid {pid}) was not told to stop within {timeout:?}: systemd first ends {first}"
+        )
+    } else {
+        anyhow!("broker {node} (pid {pid}) has not ended {timeout:?} after it was told to stop")
+    }
 }
 
 fn kill(posts: &Posts, post: &Post, broker: &Process) -> Result<()> {

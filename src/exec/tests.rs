@@ -122,6 +122,11 @@ impl Memory {
                 broker.up = true;
                 return Ok(Fact::Started { commanded: now });
             }
+            (Step::AwaitHealthy { nodes }, _) => {
+                // A broker that is asked alone has partitions whose leaders are elsewhere.
+                assert_eq!(nodes.len(), NODES.len(), "only {nodes:?} are asked");
+                ensure!(all.values().all(|broker| broker.up), "a broker is down");
+            }
             (Step::Destroy { .. }, Some(broker)) => broker.snapshot = None,
             (Step::StageData { .. }, Some(broker)) => broker.beside = broker.snapshot,
             (Step::Swap { .. }, Some(broker)) if !broker.swapped => {

@@ -27,8 +27,9 @@ pub enum Point {
 struct Debts {
     /// Brokers that were told to stop, and by what process.
     stopped: BTreeMap<NodeId, Instance>,
-    /// Brokers whose start a plan that is past its point holds, or that were told to stop.
+    /// Brokers that were told to stop, or are to be started all the same, and were not started yet.
     to_start: BTreeSet<NodeId>,
+    started: BTreeSet<NodeId>,
     snapshots: BTreeMap<NodeId, (VolumeId, SnapName, Label)>,
     staged: BTreeMap<NodeId, (VolumeId, Snapshot, StageName)>,
     swapped: BTreeMap<NodeId, (VolumeId, Snapshot, StageName)>,
@@ -80,41 +81,54 @@ pub fn point(entries: &[Entry]) -> Point {
 pub fn plan(entries: &[Entry]) -> Option<Plan> {
     let plans = plans(entries);
     let first = *plans.first()?;
-    let debts = debts(entries, &plans);
-    let stages = match (&first.aim, point(entries)) {
-        (Aim::Backup { origin }, Point::Before) => undo_backup(&debts, &origin.set),
+    let point = point(entries);
+    let mut debts = debts(entries, &plans);
+    let planned = |wanted: fn(&Step) -> bool| -> Vec<NodeId> {
+        let all = first.stages.iter().flat_map(|stage| &stage.steps);
+        all.filter(|step| wanted(step))
+            .filter_map(Step::node)
+            .collect()
+    };
+    // A committed restore starts all brokers; else those that ran are to run again.
+    let up = match (&first.aim, point) {
+        (Aim::Restore { .. }, Point::Past) => {
+            let all = planned(|step| matches!(step, Step::Start { .. }));
+            debts.to_start = all
+                .iter()
+                .copied()
+                .filter(|node| !debts.started.contains(node))
+                .collect();
+            all
+        }
+        _ => planned(|step| matches!(step, Step::Stop { .. })),
+    };
+    let healthy = Stage::go_on(vec![Step::AwaitHealthy {
+        // Partitions of a broker that was started have their leaders on others.
+        nodes: if debts.to_start.is_empty() {
+            Vec::new()
+        } else {
+            up
+        },
+    }]);
+    let stages = match (&first.aim, point) {
+        (Aim::Backup { origin }, Point::Before) => undo_backup(&debts, &origin.set, healthy),
         (Aim::Backup { origin }, Point::Past) => {
-            let mut stages = vec![starts(&debts)];
-            if !debts.recorded {
-                stages.push(Stage::go_on(vec![Step::Record {
-                    set: origin.set.clone(),
-                }]));
-            }
-            stages.push(healthy(&debts));
+            let record = Step::Record {
+                set: origin.set.clone(),
+            };
+            let record = if debts.recorded {
+                Vec::new()
+            } else {
+                vec![record]
+            };
+            let mut stages = vec![starts(&debts), Stage::go_on(record), healthy];
             if !debts.completed {
                 stages.extend(digesting(origin));
             }
             stages
         }
-        (Aim::Restore { .. }, Point::Before) => undo_restore(&debts),
-        (Aim::Restore { .. }, Point::Past) => {
-            let all = first.stages.iter().flat_map(|stage| &stage.steps);
-            let planned = all
-                .filter(|step| matches!(step, Step::Start { .. }))
-                .filter_map(Step::node);
-            let owed = planned.filter(|node| !is_started(entries, &plans, *node));
-            let steps = owed
-                .map(|node| Step::Start {
-                    node,
-                    stopped: debts.stopped.get(&node).cloned(),
-                })
-                .collect::<Vec<_>>();
-            let nodes = steps.iter().filter_map(Step::node).collect();
-            vec![
-                Stage::go_on(steps),
-                Stage::go_on(vec![Step::AwaitHealthy { nodes }]),
-            ]
-        }
+        (Aim::Restore { .. }, Point::Before) => undo_restore(&debts, healthy),
+        (Aim::Restore { .. }, Point::Past) => vec![starts(&debts), healthy],
         (Aim::Recover, _) => Vec::new(),
     };
     let stages = Stage::with_steps(stages);
@@ -126,26 +140,15 @@ pub fn plan(entries: &[Entry]) -> Option<Plan> {
 }
 
 fn starts(debts: &Debts) -> Stage {
-    Stage::go_on(
-        debts
-            .to_start
-            .iter()
-            .map(|node| Step::Start {
-                node: *node,
-                stopped: debts.stopped.get(node).cloned(),
-            })
-            .collect(),
-    )
-}
-
-fn healthy(debts: &Debts) -> Stage {
-    Stage::go_on(vec![Step::AwaitHealthy {
-        nodes: debts.to_start.iter().copied().collect(),
-    }])
+    let start = |node: &NodeId| Step::Start {
+        node: *node,
+        stopped: debts.stopped.get(node).cloned(),
+    };
+    Stage::go_on(debts.to_start.iter().map(start).collect())
 }
 
 /// Brokers first.
-fn undo_backup(debts: &Debts, set: &SetId) -> Vec<Stage> {
+fn undo_backup(debts: &Debts, set: &SetId, healthy: Stage) -> Vec<Stage> {
     let destroy = |(node, (volume, snapshot, label)): (&NodeId, &(VolumeId, SnapName, Label))| {
         Step::Destroy {
             node: *node,
@@ -163,12 +166,12 @@ fn undo_backup(debts: &Debts, set: &SetId) -> Vec<Stage> {
         starts(debts),
         Stage::go_on(debts.snapshots.iter().map(destroy).collect()),
         Stage::go_on(forget),
-        healthy(debts),
+        healthy,
     ]
 }
 
 /// The swap is settled before any start.
-fn undo_restore(debts: &Debts) -> Vec<Stage> {
+fn undo_restore(debts: &Debts, healthy: Stage) -> Vec<Stage> {
     let back = |(node, (volume, snapshot, stage)): (&NodeId, &(VolumeId, Snapshot, StageName))| {
         Step::SwapBack {
             node: *node,
@@ -192,17 +195,8 @@ fn undo_restore(debts: &Debts) -> Vec<Stage> {
         swap_back,
         starts(debts),
         Stage::go_on(debts.staged.iter().map(discard).collect()),
-        healthy(debts),
+        healthy,
     ]
-}
-
-fn is_started(entries: &[Entry], plans: &[&Plan], node: NodeId) -> bool {
-    entries.iter().any(|entry| match entry {
-        Entry::Done { no, .. } => {
-            matches!(step(plans, *no), Some(Step::Start { node: other, .. }) if *other == node)
-        }
-        _ => false,
-    })
 }
 
 fn debts(entries: &[Entry], plans: &[&Plan]) -> Debts {
@@ -273,6 +267,7 @@ impl Debts {
         match step {
             Step::Start { node, .. } => {
                 self.to_start.remove(node);
+                self.started.insert(*node);
             }
             Step::Destroy { node, .. } => {
                 self.snapshots.remove(node);

@@ -14,7 +14,7 @@ fn systemctl(words: &[&str], unit: &str) -> Cmd {
 }
 
 fn show(unit: &str) -> Cmd {
-    let properties = "--property=LoadState,ActiveState,SubState,MainPID,CanStart,CanStop,InvocationID,RequiredBy,BoundBy,ConsistsOf";
+    let properties = "--property=LoadState,ActiveState,SubState,MainPID,CanStart,CanStop,InvocationID,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo";
     systemctl(&["show", properties], unit)
 }
 
@@ -91,6 +91,15 @@ pub fn lines(unit: &str) -> (String, String) {
     (stop(unit).to_string(), start_line(unit, &[]).to_string())
 }
 
+/// Properties that name units which go down with a unit (systemd.unit(5), mapping of unit properties to their inverses).
+const DEPENDANTS: [&str; 5] = [
+    "RequiredBy",
+    "RequisiteOf",
+    "BoundBy",
+    "ConsistsOf",
+    "PropagatesStopTo",
+];
+
 #[derive(Debug, PartialEq, Eq)]
 struct Shown {
     load: String,
@@ -145,17 +154,25 @@ fn parse(output: &[u8]) -> Result<Shown> {
         load: field("LoadState")?,
         active: field("ActiveState")?,
         sub: field("SubState")?,
-        main_pid: field("MainPID")?
-            .parse()
-            .context("MainPID of systemctl show")?,
+        // Only services have one; what goes down with a broker may be a target.
+        main_pid: match field("MainPID") {
+            Ok(pid) => pid.parse().context("MainPID of systemctl show")?,
+            Err(_) => 0,
+        },
         can_start: yes("CanStart")?,
         can_stop: yes("CanStop")?,
         invocation: field("InvocationID")?,
-        dependants: ["RequiredBy", "BoundBy", "ConsistsOf"]
-            .into_iter()
-            .map(|name| Ok(field(name)?.split_whitespace().map(str::to_owned).collect()))
-            .collect::<Result<Vec<Vec<String>>>>()?
-            .concat(),
+        // A property that this systemd does not have names nobody.
+        dependants: DEPENDANTS
+            .iter()
+            .filter_map(|name| field(name).ok())
+            .flat_map(|units| {
+                units
+                    .split_whitespace()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
+            .collect(),
     })
 }
 
@@ -165,12 +182,13 @@ mod tests {
 
     /// `systemctl show --property=…`, systemd 252 (Debian 12), of a running unit.
     const RUNNING: &[u8] =
-        b"MainPID=44\nRequiredBy=dependant.service\nBoundBy=\nConsistsOf=\nLoadState=loaded\nActiveState=active\n\
-        SubState=running\nCanStart=yes\nCanStop=yes\nInvocationID=199d712da9fd47e2aa916a000a3e5846\n";
+        b"MainPID=44\nRequiredBy=dependant.service\nRequisiteOf=\nBoundBy=\nConsistsOf=\n\
+        PropagatesStopTo=\nLoadState=loaded\nActiveState=active\nSubState=running\nCanStart=yes\nCanStop=yes\nInvocationID=199d712da9fd47e2aa916a000a3e5846\n";
 
     #[test]
     fn reads_a_running_unit() {
         let shown = parse(RUNNING).unwrap();
+        assert_eq!(shown.dependants, ["dependant.service"]);
         assert_eq!(
             (
                 shown.active.as_str(),
