@@ -35,6 +35,9 @@ impl Progress {
 
     /// What is going on now.
     pub fn say(&self, message: String) {
+        if self.bar.is_finished() {
+            self.bar.reset();
+        }
         self.bar.enable_steady_tick(Duration::from_millis(120));
         self.bar.set_position(0);
         self.bar.set_message(message);
