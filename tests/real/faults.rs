@@ -109,7 +109,8 @@ fn killed_agent(then: Then) {
     held.release(then);
     let outcome = run.finish().exits(1);
     before.is_as_it_was(&cluster);
-    outcome.says(&["agent", "broker 0"]);
+    // Broker 0, or another whose snapshot was on its way at that moment.
+    outcome.says(&["agent", "snapshot broker "]);
 }
 
 #[test]
