@@ -93,15 +93,15 @@ mod tests {
 
     /// Linux 6.18, a loop mount in a folder with a blank in its name.
     const RECORDED: &[u8] = b"29 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard\n\
-        139 29 0:39 / /tmp/x\\040y/m rw,relatime shared:4 master:2 - btrfs /dev/loop0 rw,subvolid=5,subvol=/\n";
+        139 29 0:39 / /srv/x\\040y/m rw,relatime shared:4 master:2 - btrfs /dev/loop0 rw,subvolid=5,subvol=/\n";
 
     #[test]
     fn reads_recorded_mounts() {
         let mounts = parse(RECORDED).unwrap();
-        assert_eq!(mounts[1].point, Path::new("/tmp/x y/m"));
+        assert_eq!(mounts[1].point, Path::new("/srv/x y/m"));
         assert_eq!(mounts[1].fstype, "btrfs");
-        assert_eq!(at_or_below(&mounts, Path::new("/tmp/x y")).len(), 1);
-        assert!(at_or_below(&mounts, Path::new("/tmp/x y/m/sub")).is_empty());
+        assert_eq!(at_or_below(&mounts, Path::new("/srv/x y")).len(), 1);
+        assert!(at_or_below(&mounts, Path::new("/srv/x y/m/sub")).is_empty());
     }
 
     #[test]
