@@ -83,22 +83,21 @@ pub fn prove_down(
     let folders = folders(posts, nodes.iter().copied())?;
     let deadline = Instant::now() + PASSERS_BY;
     loop {
-        let held = match holders(&folders) {
-            Ok(held) => held,
-            Err(error) if Instant::now() >= deadline => return Err(error),
-            Err(_) => continue,
-        };
-        let Some((node, holders)) = nodes
-            .iter()
-            .zip(&held)
-            .find(|(_, holders)| !holders.is_empty())
-        else {
-            not_started_since(posts, stopped)?;
-            return Ok((Outcome::Done, Fact::None));
+        let trouble = match holders(&folders) {
+            Ok(held) => match nodes.iter().zip(&held).find(|(_, held)| !held.is_empty()) {
+                Some((node, held)) => {
+                    let names = name(&held.iter().collect::<Vec<_>>());
+                    anyhow!("the data directory of broker {node} is still held by {names}")
+                }
+                None => {
+                    not_started_since(posts, stopped)?;
+                    return Ok((Outcome::Done, Fact::None));
+                }
+            },
+            Err(error) => error,
         };
         if Instant::now() >= deadline {
-            let names = name(&holders.iter().collect::<Vec<_>>());
-            bail!("the data directory of broker {node} is still held by {names}");
+            return Err(trouble);
         }
         std::thread::sleep(POLL);
     }

@@ -17,17 +17,17 @@ use anyhow::{Context, Result};
 pub fn has_writer(path: &Path) -> Result<bool> {
     ignore_lease_breaks();
     let wrong = || format!("ask who writes {}", path.display());
-    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC;
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if super::gone(&error) => return Ok(false),
         Err(error) => return Err(error).with_context(wrong),
     };
-    match lease(&file, nix::libc::F_RDLCK) {
-        Ok(()) => lease(&file, nix::libc::F_UNLCK)
+    match lease(&file, libc::F_RDLCK) {
+        Ok(()) => lease(&file, libc::F_UNLCK)
             .map(|()| false)
             .with_context(wrong),
-        Err(error) if error.raw_os_error() == Some(nix::libc::EAGAIN) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(true),
         Err(error) => Err(error).with_context(wrong),
     }
 }
@@ -37,7 +37,7 @@ fn ignore_lease_breaks() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if let Err(error) =
-            signal_hook::flag::register(nix::libc::SIGIO, Arc::new(AtomicBool::new(false)))
+            signal_hook::flag::register(libc::SIGIO, Arc::new(AtomicBool::new(false)))
         {
             tracing::error!(%error, "SIGIO cannot be caught");
         }
@@ -48,7 +48,7 @@ fn ignore_lease_breaks() {
 fn lease(file: &File, kind: i32) -> io::Result<()> {
     // SAFETY: F_SETLEASE takes an int and touches no memory; the descriptor is open as long as `file` lives. nix and
     // rustix have no call for it.
-    match unsafe { nix::libc::fcntl(file.as_raw_fd(), nix::libc::F_SETLEASE, kind) } {
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
