@@ -1,8 +1,8 @@
 //! Volumes snapshotted, digested, swapped. Each step asks the system whether it is done, before and after it.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -255,10 +255,14 @@ pub fn digest(job: &Job<'_>, id: &VolumeId, name: &SnapName, identity: Option<&s
     }
     let view = volume.view(name);
     perform_all(&view.open, tools)?;
-    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let digested = tree::digest(&view.path, threads, job.quitting, &|bytes| {
-        job.mouth.say(Answer::Hashed(bytes))
-    });
+    let digested = tree::digest(
+        &view.path,
+        &tree::Pass {
+            stop: &|| job.quitting.load(Ordering::SeqCst),
+            progress: &|bytes| job.mouth.say(Answer::Hashed(bytes)),
+            ..tree::Pass::new()
+        },
+    );
     let closed = perform_all(&view.close, tools);
     let digest = digested.with_context(|| format!("digest {}", view.path.display()))?;
     closed?;

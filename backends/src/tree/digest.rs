@@ -4,7 +4,6 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,6 +18,7 @@ use super::entry::{Entry, Kind, LinkGroup};
 use super::hash::{Hash, content_hash, metadata_hash};
 use super::link;
 use super::name::TreePath;
+use super::pass::Pass;
 use super::stat::Stat;
 use super::walk::{Visit, walk};
 use super::xattrs::{self, Xattrs};
@@ -48,19 +48,11 @@ pub struct TreeDigest {
     pub bytes: u64,
 }
 
-/// Lists the tree at `root`, which must be at rest; a symbolic link there is an error.
-///
-/// No more than `threads` threads run, the caller's among them. `progress` is told bytes hashed since it was last
-/// told, from any of them. Once `stop` is set it ends soon with [`TreeError::Interrupted`].
-pub fn digest(
-    root: &Path,
-    threads: NonZeroUsize,
-    stop: &AtomicBool,
-    progress: &(dyn Fn(u64) + Sync),
-) -> Result<TreeDigest, TreeError> {
+/// Lists the tree at `root`, which must be at rest; a symbolic link there is an error. Progress is bytes hashed.
+pub fn digest(root: &Path, pass: &Pass<'_>) -> Result<TreeDigest, TreeError> {
     let root = &Root::open(root)?;
     let mut found = Vec::new();
-    walk(root, stop, &mut |visit| {
+    walk(root, pass, &mut |visit| {
         found.push(Found::new(root, &visit)?);
         Ok(())
     })?;
@@ -95,7 +87,7 @@ pub fn digest(
             },
         }
     }
-    entries.extend(read_all(root, &mut files, threads, stop, progress)?);
+    entries.extend(read_all(root, &mut files, pass)?);
     entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(TreeDigest {
         content: content_hash(&entries),
@@ -182,9 +174,7 @@ fn entry(
 fn read_all(
     root: &Root,
     files: &mut [File],
-    threads: NonZeroUsize,
-    stop: &AtomicBool,
-    progress: &(dyn Fn(u64) + Sync),
+    pass: &Pass<'_>,
 ) -> Result<Vec<Entry>, TreeError> {
     files.sort_by_key(|file| {
         Reverse(if file.stat.size < LARGE {
@@ -203,8 +193,7 @@ fn read_all(
             beneath: Beneath::new(root),
             root,
             buffer: vec![0; BUFFER],
-            stop,
-            progress,
+            pass,
         };
         let mut entries = Vec::new();
         while !failed.load(Ordering::Relaxed)
@@ -227,7 +216,7 @@ fn read_all(
         }
         Ok(entries)
     };
-    let more = (threads.get() - 1).min(turns.len().saturating_sub(1));
+    let more = (pass.threads.get() - 1).min(turns.len().saturating_sub(1));
     thread::scope(|scope| {
         // A thread that cannot be had is one that this one works for.
         let others: Vec<_> = (0..more)
@@ -254,15 +243,14 @@ struct Reader<'a> {
     root: &'a Root,
     beneath: Beneath<'a>,
     buffer: Vec<u8>,
-    stop: &'a AtomicBool,
-    progress: &'a (dyn Fn(u64) + Sync),
+    pass: &'a Pass<'a>,
 }
 
 impl Reader<'_> {
     fn read(&mut self, file: &File) -> Result<(Kind, Xattrs), TreeError> {
         let root = self.root;
         let (path, size) = (&file.path, file.stat.size);
-        if self.stop.load(Ordering::Relaxed) {
+        if (self.pass.stop)() {
             return Err(TreeError::Interrupted);
         }
         let fd = self.beneath.open(path).map_err(root.failed("open", path))?;
@@ -301,8 +289,8 @@ impl Reader<'_> {
                 return Err(root.changed(path));
             }
             hasher.update(&self.buffer[..length]);
-            (self.progress)(length as u64);
-            if self.stop.load(Ordering::Relaxed) {
+            (self.pass.progress)(length as u64);
+            if (self.pass.stop)() {
                 return Err(TreeError::Interrupted);
             }
         }

@@ -19,6 +19,7 @@ mod entry;
 mod hash;
 mod link;
 mod name;
+mod pass;
 mod stat;
 mod walk;
 mod xattrs;
@@ -34,6 +35,7 @@ pub use digest::{TreeDigest, digest};
 pub use entry::{DeviceNumber, Entry, Kind, LinkGroup, Mode, Mtime};
 pub use hash::{Hash, content_hash, metadata_hash};
 pub use name::{ByteString, NotATreePath, TreePath};
+pub use pass::Pass;
 
 /// Why a tree could not be read. Paths are shown quoted, with what does not print escaped.
 #[derive(Debug, thiserror::Error)]

@@ -4,9 +4,9 @@
 //! directory is visited before what is in it. Held at a time: a few descriptors, and of each directory on the way down
 //! the names of its directories. It must not know what a visit is for.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{FileType, OFlags, RawDir};
 use rustix::io::Errno;
@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::TreeError;
 use super::beneath::Root;
 use super::name::TreePath;
+use super::pass::Pass;
 use super::stat::{Stat, open_at, open_path};
 
 /// Directories on the way down that stay open; the way back to those above goes by `..`.
@@ -32,10 +33,10 @@ pub(crate) struct Visit<'a> {
 }
 
 /// Calls `visit` for the root and everything below it. Fails on a mount point or nested subvolume, and on a directory
-/// that changes while it is listed. Ends early with [`TreeError::Interrupted`] once `stop` is set.
+/// that changes while it is listed. Ends early with [`TreeError::Interrupted`] once it is to stop.
 pub(crate) fn walk(
     root: &Root,
-    stop: &AtomicBool,
+    pass: &Pass<'_>,
     visit: &mut dyn FnMut(Visit<'_>) -> Result<(), TreeError>,
 ) -> Result<(), TreeError> {
     visit(Visit {
@@ -46,7 +47,7 @@ pub(crate) fn walk(
     })?;
     let mut lister = Lister {
         root,
-        stop,
+        pass,
         visit,
         buffer: Vec::with_capacity(64 * 1024),
     };
@@ -98,7 +99,7 @@ struct Level {
 
 struct Lister<'a> {
     root: &'a Root,
-    stop: &'a AtomicBool,
+    pass: &'a Pass<'a>,
     visit: &'a mut dyn FnMut(Visit<'_>) -> Result<(), TreeError>,
     buffer: Vec<u8>,
 }
@@ -115,10 +116,17 @@ impl Lister<'_> {
         let root = self.root;
         let fd = open_at(dir, name, OFlags::DIRECTORY)
             .map_err(root.failed("open the directory", &path))?;
-        let names = self.names(&fd).map_err(root.failed("list", &path))?;
+        let mut names = self.names(&fd).map_err(root.failed("list", &path))?;
+        if path == TreePath::root() {
+            let left_out = |name: &CString| {
+                let name = OsStr::from_bytes(name.to_bytes());
+                self.pass.leave_out.iter().any(|out| out == name)
+            };
+            names.retain(|name| !left_out(name));
+        }
         let mut below = Vec::new();
         for name in names {
-            if self.stop.load(Ordering::Relaxed) {
+            if (self.pass.stop)() {
                 return Err(TreeError::Interrupted);
             }
             let path = path.join(name.to_bytes());

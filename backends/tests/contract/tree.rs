@@ -3,13 +3,11 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
-use zeebe_snap_backends::tree::{Hash, digest};
+use zeebe_snap_backends::tree::{Hash, Pass, digest};
 
 /// Fills `dir` with files of many kinds; `seed` makes their content.
 pub fn fill(dir: &Path, seed: &str) {
@@ -57,8 +55,7 @@ pub fn look(path: &Path) -> Seen {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         other => drop(other.unwrap()),
     }
-    let threads = NonZeroUsize::MIN;
-    let tree = digest(path, threads, &AtomicBool::new(false), &|_| {}).unwrap();
+    let tree = digest(path, &Pass::new()).unwrap();
     Some((tree.content, tree.metadata))
 }
 
