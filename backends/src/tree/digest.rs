@@ -171,11 +171,7 @@ fn entry(
 
 /// The entries of all `files`, in no order. Sorts them: the largest first, so that no thread is left with one at the
 /// end, then small ones as they were.
-fn read_all(
-    root: &Root,
-    files: &mut [File],
-    pass: &Pass<'_>,
-) -> Result<Vec<Entry>, TreeError> {
+fn read_all(root: &Root, files: &mut [File], pass: &Pass<'_>) -> Result<Vec<Entry>, TreeError> {
     files.sort_by_key(|file| {
         Reverse(if file.stat.size < LARGE {
             0

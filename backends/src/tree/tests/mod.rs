@@ -17,11 +17,10 @@ use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, mknodat, utimensat};
 
-use super::{Entry, TreeDigest, TreeError, TreePath, digest};
+use super::{Entry, Pass, TreeDigest, TreeError, TreePath, digest};
 
 /// A folder that is gone afterwards, however deep it grew.
 #[derive(Debug)]
@@ -74,7 +73,13 @@ fn threads(count: usize) -> NonZeroUsize {
 }
 
 fn read(root: &Path) -> Result<TreeDigest, TreeError> {
-    digest(root, threads(2), &AtomicBool::new(false), &|_| {})
+    digest(
+        root,
+        &Pass {
+            threads: threads(2),
+            ..Pass::new()
+        },
+    )
 }
 
 fn tree_path(path: impl AsRef<[u8]>) -> TreePath {

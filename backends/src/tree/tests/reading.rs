@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use rustix::fs::{
@@ -14,7 +14,7 @@ use rustix::fs::{
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::{Folder, entry, flip_bit, make_node, set_times, threads};
-use crate::tree::{DeviceNumber, Kind, LinkGroup, compare, digest};
+use crate::tree::{DeviceNumber, Kind, LinkGroup, Pass, compare, digest};
 
 #[test]
 fn an_empty_folder_is_its_root_alone() {
@@ -104,7 +104,15 @@ fn hard_links_are_grouped_and_hashed_once() {
     let progress = |bytes| {
         hashed.fetch_add(bytes, Ordering::Relaxed);
     };
-    let tree = digest(&folder.0, threads(2), &AtomicBool::new(false), &progress).unwrap();
+    let tree = digest(
+        &folder.0,
+        &Pass {
+            threads: threads(2),
+            progress: &progress,
+            ..Pass::new()
+        },
+    )
+    .unwrap();
     let group = |path: &str| entry(&tree, path).link;
     assert_eq!([group("b"), group("c")], [Some(LinkGroup(0)); 2]);
     assert_eq!([group("link 1"), group("link 2")], [Some(LinkGroup(1)); 2]);
@@ -221,6 +229,23 @@ fn extended_attributes_and_acls_are_kept() {
     }
 }
 
+#[test]
+fn what_is_left_out_is_left_out_of_the_root_alone() {
+    let folder = Folder::new();
+    folder.dir("out");
+    folder.file("out/file", "x");
+    folder.dir("in");
+    folder.file("in/out", "x");
+    let leave_out = ["out".into(), "not there".into()];
+    let pass = Pass {
+        leave_out: &leave_out,
+        ..Pass::new()
+    };
+    let tree = digest(&folder.0, &pass).unwrap();
+    let paths: Vec<_> = tree.entries.iter().map(|e| e.path.as_bytes()).collect();
+    assert_eq!(paths, ["", "in", "in/out"].map(str::as_bytes));
+}
+
 /// A chain of directories, each called `name`, made by descriptors; `each` gets every one, the deepest with `true`.
 fn chain(root: &Path, name: &str, depth: usize, each: impl Fn(&OwnedFd, usize)) {
     let open = |dir: std::os::fd::BorrowedFd<'_>, name: &str| {
@@ -311,7 +336,14 @@ fn one_thread_or_many_say_the_same() {
         }
     }
     folder.file("large", vec![9; 5_000_001]);
-    let one = digest(&folder.0, threads(1), &AtomicBool::new(false), &|_| {}).unwrap();
+    let one = digest(
+        &folder.0,
+        &Pass {
+            threads: threads(1),
+            ..Pass::new()
+        },
+    )
+    .unwrap();
     for count in [2, 7, 64] {
         let callers = std::sync::Mutex::new(std::collections::HashSet::new());
         let progress = |_| {
@@ -319,9 +351,11 @@ fn one_thread_or_many_say_the_same() {
         };
         let tree = digest(
             &folder.0,
-            threads(count),
-            &AtomicBool::new(false),
-            &progress,
+            &Pass {
+                threads: threads(count),
+                progress: &progress,
+                ..Pass::new()
+            },
         )
         .unwrap();
         assert_eq!(tree, one);

@@ -9,7 +9,7 @@ use std::thread;
 use super::{Folder, entry, flip_bit, read, set_times, threads};
 use crate::tree::beneath::Root;
 use crate::tree::walk::walk;
-use crate::tree::{Kind, TreeError, digest};
+use crate::tree::{Kind, Pass, TreeError, digest};
 
 #[test]
 fn what_may_not_be_read_is_an_error_and_root_reads_all() {
@@ -31,7 +31,13 @@ fn what_may_not_be_read_is_an_error_and_root_reads_all() {
         thread::scope(|scope| {
             let nobody = scope.spawn(|| {
                 nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
-                digest(&folder.0, threads(1), &AtomicBool::new(false), &|_| {})
+                digest(
+                    &folder.0,
+                    &Pass {
+                        threads: threads(1),
+                        ..Pass::new()
+                    },
+                )
             });
             nobody.join().unwrap()
         })
@@ -95,7 +101,14 @@ fn a_file_that_changes_while_it_is_hashed_is_an_error() {
                 change(&path);
             }
         };
-        match digest(&folder.0, threads(2), &AtomicBool::new(false), &progress) {
+        match digest(
+            &folder.0,
+            &Pass {
+                threads: threads(2),
+                progress: &progress,
+                ..Pass::new()
+            },
+        ) {
             Err(TreeError::Changed { path: named }) => assert_eq!(named, path),
             other => panic!("{what}: {other:?}"),
         }
@@ -109,20 +122,25 @@ fn it_stops_when_told() {
         folder.file(file.to_string(), vec![0; 2 << 20]);
     }
     let (stop, hashed) = (AtomicBool::new(false), AtomicU64::new(0));
-    let progress = |bytes| {
-        hashed.fetch_add(bytes, Ordering::Relaxed);
-        stop.store(true, Ordering::Relaxed);
+    let pass = Pass {
+        threads: threads(2),
+        stop: &|| stop.load(Ordering::Relaxed),
+        progress: &|bytes| {
+            hashed.fetch_add(bytes, Ordering::Relaxed);
+            stop.store(true, Ordering::Relaxed);
+        },
+        ..Pass::new()
     };
-    let result = digest(&folder.0, threads(2), &stop, &progress);
+    let result = digest(&folder.0, &pass);
     assert!(matches!(result, Err(TreeError::Interrupted)), "{result:?}");
     assert!(
         hashed.load(Ordering::Relaxed) <= 1 << 20,
         "{hashed:?} bytes were hashed all the same"
     );
     hashed.store(0, Ordering::Relaxed);
-    let result = digest(&folder.0, threads(2), &stop, &progress);
+    let result = digest(&folder.0, &pass);
     assert!(matches!(result, Err(TreeError::Interrupted)), "{result:?}");
-    assert_eq!(hashed.into_inner(), 0);
+    assert_eq!(hashed.load(Ordering::Relaxed), 0);
 }
 
 #[test]
@@ -152,7 +170,7 @@ fn a_folder_that_changes_while_it_is_listed_is_an_error() {
         set_times(&folder.at(path), 1_000_000_000, 0);
     }
     let root = Root::open(&folder.0).unwrap();
-    let result = walk(&root, &AtomicBool::new(false), &mut |visit| {
+    let result = walk(&root, &Pass::new(), &mut |visit| {
         if visit.path.as_bytes() == b"dir/file" {
             folder.file("dir/came later", "");
         }
@@ -177,7 +195,14 @@ fn a_folder_that_becomes_a_link_is_not_followed() {
             symlink("moved", folder.at("dir")).unwrap();
         }
     };
-    match digest(&folder.0, threads(1), &AtomicBool::new(false), &progress) {
+    match digest(
+        &folder.0,
+        &Pass {
+            threads: threads(1),
+            progress: &progress,
+            ..Pass::new()
+        },
+    ) {
         Err(TreeError::Io { path, .. }) => assert_eq!(path, folder.at("dir/file")),
         other => panic!("{other:?}"),
     }

@@ -5,14 +5,13 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use super::{Folder, entry, read, threads};
-use crate::tree::{TreeDigest, TreeError, digest};
+use crate::tree::{Pass, TreeDigest, TreeError, digest};
 
 /// Runs `test` where its mounts are its own.
 fn apart(test: impl FnOnce() + Send) {
@@ -182,7 +181,13 @@ fn a_block_that_cannot_be_read_is_an_error_naming_the_file() {
         let top = folder.at("mnt");
         run("mount", &[&"-o", &"loop", &folder.at("image"), &top]);
         let _mounted = Mounted(top.clone());
-        match digest(&top, threads(2), &AtomicBool::new(false), &|_| {}) {
+        match digest(
+            &top,
+            &Pass {
+                threads: threads(2),
+                ..Pass::new()
+            },
+        ) {
             Err(TreeError::Io {
                 what: "read",
                 path,
