@@ -4,6 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -46,16 +47,30 @@ pub struct TreeDigest {
     pub files: u64,
     /// How many bytes they hold, which is what was hashed.
     pub bytes: u64,
+    /// Sockets. They are no entries, and in no hash.
+    pub sockets: Vec<TreePath>,
 }
 
 /// Lists the tree at `root`, which must be at rest; a symbolic link there is an error. Progress is bytes hashed.
 pub fn digest(root: &Path, pass: &Pass<'_>) -> Result<TreeDigest, TreeError> {
     let root = &Root::open(root)?;
-    let mut found = Vec::new();
-    walk(root, pass, &mut |visit| {
-        found.push(Found::new(root, &visit)?);
+    let mut found = vec![Found::new(
+        root,
+        &root.fd,
+        c".",
+        TreePath::root(),
+        root.stat,
+    )?];
+    let mut sockets = Vec::new();
+    walk(root, None, pass, &mut |visit: Visit<'_>| {
+        let (path, Visit { dir, name, stat }) = (visit.path(), visit);
+        match stat.file_type {
+            FileType::Socket => sockets.push(path),
+            _ => found.push(Found::new(root, &dir.fd, name, path, stat)?),
+        }
         Ok(())
     })?;
+    sockets.sort_unstable();
     found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     let groups = link::groups(found.iter().map(|found| &found.stat));
 
@@ -67,7 +82,7 @@ pub fn digest(root: &Path, pass: &Pass<'_>) -> Result<TreeDigest, TreeError> {
             Some((kind, xattrs)) => entries.push(entry(path, &stat, kind, group, xattrs)),
             None => match group.and_then(|group| first.get(&group)) {
                 Some(&other) => {
-                    if files[other].stat != stat {
+                    if !stat.unchanged(&files[other].stat) {
                         return Err(root.changed(&path));
                     }
                     files[other].others.push(path);
@@ -95,6 +110,7 @@ pub fn digest(root: &Path, pass: &Pass<'_>) -> Result<TreeDigest, TreeError> {
         entries,
         files: files.len() as u64,
         bytes: files.iter().map(|file| file.stat.size).sum(),
+        sockets,
     })
 }
 
@@ -106,40 +122,47 @@ struct Found {
 }
 
 impl Found {
-    fn new(root: &Root, visit: &Visit<'_>) -> Result<Found, TreeError> {
-        let Visit {
-            dir,
-            name,
-            path,
-            stat,
-        } = *visit;
+    fn new(
+        root: &Root,
+        dir: &OwnedFd,
+        name: &CStr,
+        path: TreePath,
+        stat: Stat,
+    ) -> Result<Found, TreeError> {
         let rdev = stat.rdev;
         let kind = match stat.file_type {
             FileType::RegularFile => None,
             FileType::Directory => Some(Kind::Dir),
             FileType::Symlink => {
                 let target = readlinkat(dir, name, Vec::new())
-                    .map_err(root.failed("read the link", path))?;
+                    .map_err(root.failed("read the link", &path))?;
                 let target = target.into_bytes().into();
                 Some(Kind::Symlink { target })
             }
             FileType::Fifo => Some(Kind::Fifo),
             FileType::CharacterDevice => Some(Kind::Char { rdev }),
             FileType::BlockDevice => Some(Kind::Block { rdev }),
-            FileType::Socket => Some(Kind::Socket),
-            FileType::Unknown => return Err(root.failed("tell what it is:", path)(Errno::NOTSUP)),
+            FileType::Socket | FileType::Unknown => {
+                return Err(root.failed("tell what it is:", &path)(Errno::NOTSUP));
+            }
         };
         let rest = match kind {
             None => None,
             Some(kind) => {
-                let xattrs = xattrs::at(dir, name)
-                    .map_err(root.failed("read the extended attributes of", path))?;
+                let xattrs = xattrs::at(dir, name).map(listed);
+                let xattrs =
+                    xattrs.map_err(root.failed("read the extended attributes of", &path))?;
                 Some((kind, xattrs))
             }
         };
-        let path = path.clone();
         Ok(Found { path, stat, rest })
     }
+}
+
+/// Those that belong into a listing.
+fn listed(mut xattrs: Xattrs) -> Xattrs {
+    xattrs.retain(|name, _| !xattrs::is_flag(name));
+    xattrs
 }
 
 /// A regular file, with all its names in the tree.
@@ -251,14 +274,14 @@ impl Reader<'_> {
         }
         let fd = self.beneath.open(path).map_err(root.failed("open", path))?;
         let unchanged = |fd: &OwnedFd| match Stat::of(fd) {
-            Ok(now) if now == file.stat => Ok(()),
+            Ok(now) if now.unchanged(&file.stat) => Ok(()),
             Ok(_) => Err(root.changed(path)),
             Err(errno) => Err(root.failed("look at", path)(errno)),
         };
         unchanged(&fd)?;
         let blake3 = self.hash(&fd, path, size)?;
-        let xattrs =
-            xattrs::of(&fd).map_err(root.failed("read the extended attributes of", path))?;
+        let xattrs = xattrs::of(&fd).map(listed);
+        let xattrs = xattrs.map_err(root.failed("read the extended attributes of", path))?;
         unchanged(&fd)?;
         Ok((Kind::File { size, blake3 }, xattrs))
     }

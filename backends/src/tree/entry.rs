@@ -36,7 +36,7 @@ pub struct Entry {
     pub xattrs: BTreeMap<ByteString, ByteString>,
 }
 
-/// What an entry is.
+/// What an entry is. A socket is none: it has no content, and whoever listened on it is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Kind {
@@ -66,8 +66,6 @@ pub enum Kind {
         /// Which one.
         rdev: DeviceNumber,
     },
-    /// A socket. It has no content: whoever listened on it is gone.
-    Socket,
 }
 
 impl Kind {
@@ -80,7 +78,6 @@ impl Kind {
             Kind::Fifo => "fifo",
             Kind::Char { .. } => "char",
             Kind::Block { .. } => "block",
-            Kind::Socket => "socket",
         }
     }
 }

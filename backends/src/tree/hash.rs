@@ -4,8 +4,8 @@
 //! little-endian, and *bytes* are their length as a u64 followed by themselves, so no two listings give one sequence.
 //!
 //! Content: the line `zeebe-snap tree content 1\n`; the number of entries as a u64; then for each entry, in order:
-//! its path (bytes); one letter for its kind, `f` file, `d` dir, `l` symlink, `p` fifo, `c` char, `b` block,
-//! `s` socket; for a file its size (u64) and the 32 bytes of its hash, for a symlink its target (bytes), for a device
+//! its path (bytes); one letter for its kind, `f` file, `d` dir, `l` symlink, `p` fifo, `c` char, `b` block;
+//! for a file its size (u64) and the 32 bytes of its hash, for a symlink its target (bytes), for a device
 //! major and minor (u32 each); then a byte 0, or a byte 1 and its link group (u64).
 //!
 //! Metadata: the line `zeebe-snap tree metadata 1\n`; the number of entries as a u64; then for each entry, in order:
@@ -84,7 +84,6 @@ pub fn content_hash(entries: &[Entry]) -> Hash {
             Kind::Fifo => out.raw(b"p"),
             Kind::Char { rdev } => out.device(b"c", *rdev),
             Kind::Block { rdev } => out.device(b"b", *rdev),
-            Kind::Socket => out.raw(b"s"),
         }
         match entry.link {
             None => out.raw(&[0]),

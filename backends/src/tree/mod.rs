@@ -7,8 +7,8 @@
 //! trees may be deeper than the system's longest path. One tree lies on one file system; a mount point or a nested
 //! subvolume below its root is an error, since a snapshot of the volume does not hold it.
 //!
-//! Not part of a listing: holes and preallocation, times other than mtime, inode numbers, inode flags (`chattr`), and
-//! hard links from outside the tree.
+//! Not part of a listing: holes and preallocation, times other than mtime, inode numbers, inode flags (`chattr`, and
+//! what btrfs shows as `btrfs.*` attributes), hard links from outside the tree, and sockets, which are named apart.
 //!
 //! It must not know volumes, snapshots, nor what the files mean.
 

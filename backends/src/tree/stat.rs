@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::entry::{DeviceNumber, Mode, Mtime};
 
 /// statx(2), as much of it as matters here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Stat {
     pub dev: DeviceNumber,
     pub ino: u64,
@@ -24,6 +24,9 @@ pub(crate) struct Stat {
     pub uid: u32,
     pub gid: u32,
     pub size: u64,
+    /// Bytes that are allocated for it.
+    pub allocated: u64,
+    pub atime: Mtime,
     pub mtime: Mtime,
     pub ctime: Mtime,
     pub rdev: DeviceNumber,
@@ -57,11 +60,24 @@ impl Stat {
             uid: it.stx_uid,
             gid: it.stx_gid,
             size: it.stx_size,
+            allocated: it.stx_blocks * 512,
+            atime: time(it.stx_atime),
             mtime: time(it.stx_mtime),
             ctime: time(it.stx_ctime),
             rdev: (it.stx_rdev_major, it.stx_rdev_minor).into(),
             mounted: it.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
         })
+    }
+
+    /// Whether this is what `before` was: one inode, and nobody wrote to it or changed what is said of it. To be read
+    /// is no change, nor is to be written back, which moves what is allocated.
+    pub(crate) fn unchanged(&self, before: &Stat) -> bool {
+        let told = |it: &Stat| {
+            let names = (it.nlink, it.uid, it.gid, it.mode.bits());
+            let what = (it.size, it.mtime, it.ctime, it.rdev, it.mounted);
+            (names, what)
+        };
+        self.same_inode(before) && told(self) == told(before)
     }
 
     /// Whether both are one inode, whatever happened to it in between.

@@ -22,6 +22,14 @@ const MOST: usize = 64 * 1024;
 /// XFS lists an ACL a second time under these names. An ACL is `system.posix_acl_*` everywhere.
 const ACL_AGAIN: [&[u8]; 2] = [b"trusted.SGI_ACL_FILE", b"trusted.SGI_ACL_DEFAULT"];
 
+/// Inode flags that btrfs shows as attributes, too.
+const FLAGS: &[u8] = b"btrfs.";
+
+/// Whether `name` is an inode flag in truth, which no other file system knows.
+pub(crate) fn is_flag(name: &[u8]) -> bool {
+    name.starts_with(FLAGS)
+}
+
 /// Of an open file.
 pub(crate) fn of(fd: impl AsFd) -> io::Result<Xattrs> {
     read(

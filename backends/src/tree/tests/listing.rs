@@ -190,7 +190,6 @@ fn any_kind() -> impl Strategy<Value = Kind> {
         Just(Kind::Fifo),
         rdev().prop_map(|rdev| Kind::Char { rdev }),
         rdev().prop_map(|rdev| Kind::Block { rdev }),
-        Just(Kind::Socket),
     ]
 }
 

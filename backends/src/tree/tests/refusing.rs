@@ -8,7 +8,7 @@ use std::thread;
 
 use super::{Folder, entry, flip_bit, read, set_times, threads};
 use crate::tree::beneath::Root;
-use crate::tree::walk::walk;
+use crate::tree::walk::{Visit, walk};
 use crate::tree::{Kind, Pass, TreeError, digest};
 
 #[test]
@@ -170,8 +170,8 @@ fn a_folder_that_changes_while_it_is_listed_is_an_error() {
         set_times(&folder.at(path), 1_000_000_000, 0);
     }
     let root = Root::open(&folder.0).unwrap();
-    let result = walk(&root, &Pass::new(), &mut |visit| {
-        if visit.path.as_bytes() == b"dir/file" {
+    let result = walk(&root, None, &Pass::new(), &mut |visit: Visit<'_>| {
+        if visit.path().as_bytes() == b"dir/file" {
             folder.file("dir/came later", "");
         }
         Ok(())
