@@ -10,6 +10,7 @@ use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
 
 use super::TreeError;
+use super::attributes::Lacking;
 use super::name::TreePath;
 use super::stat::{Stat, open_at, open_path};
 
@@ -24,17 +25,18 @@ pub(crate) struct Root {
 impl Root {
     /// Opens `path`, which must be a directory and not a symbolic link to one.
     pub(crate) fn open(path: &Path) -> Result<Root, TreeError> {
-        let failed = |what| {
-            move |errno: Errno| TreeError::Io {
-                what,
-                path: path.to_owned(),
-                source: errno.into(),
-            }
-        };
-        let fd = open_at(CWD, path, OFlags::DIRECTORY).map_err(failed("open the directory"))?;
-        let stat = Stat::of(&fd).map_err(failed("look at"))?;
+        let fd = open_at(CWD, path, OFlags::DIRECTORY)
+            .map_err(failed("open the directory", path.to_owned()))?;
+        Root::new(fd, path)
+    }
+
+    /// Of the open directory at `path`.
+    pub(crate) fn new(fd: OwnedFd, path: &Path) -> Result<Root, TreeError> {
         let path = path.to_owned();
-        Ok(Root { fd, stat, path })
+        match Stat::of(&fd) {
+            Ok(stat) => Ok(Root { fd, stat, path }),
+            Err(errno) => Err(failed("look at", path)(errno)),
+        }
     }
 
     /// For `map_err`: the error of doing `what` to `path`.
@@ -43,10 +45,15 @@ impl Root {
         what: &'static str,
         path: &TreePath,
     ) -> impl FnOnce(E) -> TreeError {
-        move |error| TreeError::Io {
-            what,
+        move |error| failed(what, path.under(&self.path))(error)
+    }
+
+    /// The error of not being able to say of a copy of `path` what is said of `path`.
+    pub(crate) fn not_kept(&self, path: &TreePath, lacking: Lacking) -> TreeError {
+        TreeError::NotKept {
+            what: lacking.what,
             path: path.under(&self.path),
-            source: error.into(),
+            source: lacking.source,
         }
     }
 
@@ -57,11 +64,26 @@ impl Root {
         }
     }
 
+    /// The error of `path` being where a clone of this tree is made.
+    pub(crate) fn inside(&self, path: &TreePath) -> TreeError {
+        TreeError::Inside {
+            path: path.under(&self.path),
+        }
+    }
+
     /// The error of `path` lying on another volume.
     pub(crate) fn other_volume(&self, path: &TreePath) -> TreeError {
         TreeError::OtherVolume {
             path: path.under(&self.path),
         }
+    }
+}
+
+fn failed<E: Into<io::Error>>(what: &'static str, path: PathBuf) -> impl FnOnce(E) -> TreeError {
+    move |error| TreeError::Io {
+        what,
+        path,
+        source: error.into(),
     }
 }
 

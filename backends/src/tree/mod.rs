@@ -12,16 +12,23 @@
 //!
 //! It must not know volumes, snapshots, nor what the files mean.
 
+mod attributes;
 mod beneath;
+mod clone;
 mod compare;
 mod digest;
 mod entry;
+mod flags;
 mod hash;
+mod inode;
 mod link;
 mod name;
+mod partial;
 mod pass;
+mod remove;
 mod stat;
 mod walk;
+mod weigh;
 mod xattrs;
 
 #[cfg(test)]
@@ -30,12 +37,28 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 
+pub use attributes::clone_attributes;
+pub use clone::{Cloned, clone, shares_blocks};
 pub use compare::{Aspect, Difference, Field, compare};
 pub use digest::{TreeDigest, digest};
 pub use entry::{DeviceNumber, Entry, Kind, LinkGroup, Mode, Mtime};
 pub use hash::{Hash, content_hash, metadata_hash};
+pub use inode::Inode;
 pub use name::{ByteString, NotATreePath, TreePath};
 pub use pass::Pass;
+pub use remove::remove;
+pub use weigh::{Weight, weigh};
+
+/// An error with its causes, on one line.
+fn told(error: &TreeError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
 
 /// Why a tree could not be read. Paths are shown quoted, with what does not print escaped.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +86,39 @@ pub enum TreeError {
     OtherVolume {
         /// Where it is.
         path: PathBuf,
+    },
+    /// A clone of it would lack something that it has: its file system does not know it, or the system does not let
+    /// this process set it.
+    #[error("cannot keep {what} of {path:?}")]
+    NotKept {
+        /// What: "the owner", "the extended attribute "user.note"".
+        what: String,
+        /// Of what.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The tree holds the place where its clone is made.
+    #[error("the clone would be made inside what is cloned, in {path:?}")]
+    Inside {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// Somebody else clones to the same place, or removes what is there.
+    #[error("another clone or removal is at work in {path:?}")]
+    Busy {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A clone failed, and what it had made could not be removed either.
+    #[error("{}; and {path:?} could not be removed: {}", told(.error), told(.removing))]
+    Left {
+        /// What is left.
+        path: PathBuf,
+        /// Why there is no clone.
+        error: Box<TreeError>,
+        /// Why it could not be removed.
+        removing: Box<TreeError>,
     },
     /// The caller asked to stop.
     #[error("interrupted")]

@@ -2,7 +2,6 @@
 //!
 //! It must not know trees.
 
-use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
@@ -10,6 +9,7 @@ use rustix::fs::{
     statx,
 };
 use rustix::io::Errno;
+use rustix::path::Arg;
 
 use super::entry::{DeviceNumber, Mode, Mtime};
 
@@ -36,7 +36,7 @@ pub(crate) struct Stat {
 
 impl Stat {
     /// Of `name` in `dir`; a symbolic link is itself, and nothing is mounted by looking.
-    pub(crate) fn at(dir: impl AsFd, name: &CStr) -> Result<Stat, Errno> {
+    pub(crate) fn at(dir: impl AsFd, name: impl Arg) -> Result<Stat, Errno> {
         Stat::get(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)
     }
 
@@ -45,7 +45,7 @@ impl Stat {
         Stat::get(fd, c"", AtFlags::EMPTY_PATH)
     }
 
-    fn get(dir: impl AsFd, name: &CStr, flags: AtFlags) -> Result<Stat, Errno> {
+    fn get(dir: impl AsFd, name: impl Arg, flags: AtFlags) -> Result<Stat, Errno> {
         let it = statx(dir, name, flags, StatxFlags::BASIC_STATS)?;
         let time = |time: StatxTimestamp| Mtime {
             seconds: time.tv_sec,
@@ -90,7 +90,7 @@ impl Stat {
 /// an error (ELOOP or ENOTDIR), and a pipe or a lease does not make it wait.
 pub(crate) fn open_at(
     dir: impl AsFd,
-    name: impl rustix::path::Arg + Copy,
+    name: impl Arg + Copy,
     more: OFlags,
 ) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY
@@ -107,7 +107,7 @@ pub(crate) fn open_at(
 }
 
 /// Opens a directory only to look things up in it, which needs no permission to list it.
-pub(crate) fn open_path(dir: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_path(dir: impl AsFd, name: impl Arg) -> Result<OwnedFd, Errno> {
     openat(
         dir,
         name,

@@ -38,7 +38,7 @@ pub(crate) struct Dir {
 #[derive(Debug)]
 pub(crate) struct Visit<'a> {
     /// The directory it is in.
-    pub dir: &'a Dir,
+    pub dir: &'a Arc<Dir>,
     /// Its name there.
     pub name: &'a CStr,
     pub stat: Stat,
@@ -128,11 +128,13 @@ struct Level {
 enum At {
     Open(Arc<Dir>),
     /// Closed because the way goes on far below.
-    Far {
-        path: TreePath,
-        stat: Stat,
-        beside: Option<Stat>,
-    },
+    Far(Box<Far>),
+}
+
+struct Far {
+    path: TreePath,
+    stat: Stat,
+    beside: Option<Stat>,
 }
 
 /// A directory that was visited and is still to be listed, and how to know it again.
@@ -195,7 +197,7 @@ impl Lister<'_> {
                     let beside = dir.beside.as_ref().map(AsFd::as_fd);
                     (dir.path.join(name.to_bytes()), dir.fd.as_fd(), beside)
                 }
-                At::Far { path, .. } => return Err(root.changed(path)),
+                At::Far(far) => return Err(root.changed(&far.path)),
             },
         };
         let fd = open_at(from, name, OFlags::DIRECTORY)
@@ -216,7 +218,7 @@ impl Lister<'_> {
         })
     }
 
-    fn list(&mut self, dir: &Dir) -> Result<Vec<Below>, TreeError> {
+    fn list(&mut self, dir: &Arc<Dir>) -> Result<Vec<Below>, TreeError> {
         let root = self.root;
         let is_root = dir.path == TreePath::root();
         let left_out = |name: &CStr| {
@@ -262,20 +264,21 @@ impl Lister<'_> {
                 }
                 _ => None,
             };
-            level.at = At::Far {
+            level.at = At::Far(Box::new(Far {
                 path: dir.path.clone(),
                 stat: dir.stat,
                 beside,
-            };
+            }));
         }
         Ok(())
     }
 
     /// Reopens the directory `back` above `left`, if it was closed, and sees that it is still the one that was left.
     fn up(&self, left: &Level, back: &mut Level) -> Result<(), TreeError> {
-        let (At::Open(left), At::Far { path, stat, beside }) = (&left.at, &back.at) else {
+        let (At::Open(left), At::Far(far)) = (&left.at, &back.at) else {
             return Ok(());
         };
+        let Far { path, stat, beside } = &**far;
         let fd = above(self.root, &left.fd, path, stat)?;
         let beside = match (&left.beside, self.beside, beside) {
             (Some(fd), Some(root), Some(stat)) => Some(above(root, fd, path, stat)?),

@@ -3,12 +3,15 @@
 //! It must not know what they mean, save that XFS tells each ACL twice.
 
 use std::collections::BTreeMap;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
-use rustix::fs::{fgetxattr, flistxattr, lgetxattr, llistxattr};
+use rustix::fs::{
+    XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, lgetxattr, llistxattr, lsetxattr,
+};
 use rustix::io::Errno;
 
 use super::name::ByteString;
@@ -42,13 +45,42 @@ pub(crate) fn of(fd: impl AsFd) -> io::Result<Xattrs> {
 /// pipe, a device) or at all (a symbolic link) has no call by descriptor before Linux 6.13, but a path through /proc
 /// ends in the same directory and is short.
 pub(crate) fn at(dir: impl AsFd, name: &CStr) -> io::Result<Xattrs> {
-    let mut path = format!("/proc/self/fd/{}/", dir.as_fd().as_raw_fd()).into_bytes();
-    path.extend_from_slice(name.to_bytes());
-    let path = std::ffi::OsStr::from_bytes(&path);
+    let path = &through_proc(dir, name);
     read(
         |list| llistxattr(path, list),
         |name, value| lgetxattr(path, name, value),
     )
+}
+
+/// On an open file.
+pub(crate) fn set(fd: impl AsFd, name: &[u8], value: &[u8]) -> Result<(), Errno> {
+    fsetxattr(fd, name, value, XattrFlags::empty())
+}
+
+/// On `name` in `dir`, as [`at`].
+pub(crate) fn set_at(
+    dir: impl AsFd,
+    name: &CStr,
+    attribute: &[u8],
+    value: &[u8],
+) -> Result<(), Errno> {
+    lsetxattr(
+        through_proc(dir, name),
+        attribute,
+        value,
+        XattrFlags::empty(),
+    )
+}
+
+/// From an open file.
+pub(crate) fn remove(fd: impl AsFd, name: &[u8]) -> Result<(), Errno> {
+    fremovexattr(fd, name)
+}
+
+fn through_proc(dir: impl AsFd, name: &CStr) -> PathBuf {
+    let mut path = format!("/proc/self/fd/{}/", dir.as_fd().as_raw_fd()).into_bytes();
+    path.extend_from_slice(name.to_bytes());
+    OsString::from_vec(path).into()
 }
 
 fn read(

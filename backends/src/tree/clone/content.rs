@@ -1,0 +1,186 @@
+//! Gives a new file the content of another: by sharing its blocks, else by a copy that keeps the holes.
+//!
+//! What the two file systems can do is found by trying, once for a whole tree. It must not know trees.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{SeekFrom, copy_file_range, ftruncate, ioctl_ficlone, seek};
+use rustix::io::{Errno, pread, pwrite};
+
+use crate::tree::pass::Pass;
+
+/// Copied at a time; after each the caller may stop it.
+const CHUNK: u64 = 8 * 1024 * 1024;
+
+/// As much as is read at a time where the kernel does not copy by itself.
+pub(super) const BUFFER: usize = 128 * 1024;
+
+/// Why there is no content.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    Failed(&'static str, Errno),
+    /// The file ends before it should.
+    Short,
+    Interrupted,
+}
+
+fn failed(what: &'static str) -> impl FnOnce(Errno) -> Stopped {
+    move |errno| Stopped::Failed(what, errno)
+}
+
+/// What is known of a pair of file systems.
+#[derive(Debug)]
+pub(super) struct Ways {
+    /// Blocks may be shared.
+    share: AtomicBool,
+    /// The kernel may copy by itself.
+    range: AtomicBool,
+}
+
+impl Ways {
+    pub(super) fn new() -> Ways {
+        Ways {
+            share: AtomicBool::new(true),
+            range: AtomicBool::new(true),
+        }
+    }
+
+    /// Makes the first `size` bytes of `from` the content of `to`, which is empty. Says whether blocks are shared.
+    pub(super) fn copy(
+        &self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        size: u64,
+        buffer: &mut [u8],
+        pass: &Pass<'_>,
+    ) -> Result<bool, Stopped> {
+        if size == 0 {
+            return Ok(false);
+        }
+        if self.share.load(Ordering::Relaxed) && self.share(from, to)? {
+            (pass.progress)(size);
+            return Ok(true);
+        }
+        let mut done = 0;
+        while let Some((data, hole)) = next_data(from, done, size)? {
+            (pass.progress)(data - done);
+            self.copy_data(from, to, data, hole, buffer, pass)?;
+            done = hole;
+        }
+        if done < size {
+            ftruncate(to, size).map_err(failed("set the length of the copy of"))?;
+            (pass.progress)(size - done);
+        }
+        Ok(false)
+    }
+
+    fn share(&self, from: &OwnedFd, to: &OwnedFd) -> Result<bool, Stopped> {
+        loop {
+            match ioctl_ficlone(to, from) {
+                Ok(()) => return Ok(true),
+                Err(Errno::INTR) => {}
+                // These never do.
+                Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS) => {
+                    self.share.store(false, Ordering::Relaxed);
+                    return Ok(false);
+                }
+                // This file does not.
+                Err(Errno::INVAL | Errno::TXTBSY) => return Ok(false),
+                Err(errno) => return Err(Stopped::Failed("clone", errno)),
+            }
+        }
+    }
+
+    fn copy_data(
+        &self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        mut at: u64,
+        end: u64,
+        buffer: &mut [u8],
+        pass: &Pass<'_>,
+    ) -> Result<(), Stopped> {
+        while at < end {
+            if (pass.stop)() {
+                return Err(Stopped::Interrupted);
+            }
+            let length = match self.copy_range(from, to, at, end)? {
+                Some(length) => length,
+                None => copy_bytes(from, to, at, end, buffer)?,
+            };
+            (pass.progress)(length);
+            at += length;
+        }
+        Ok(())
+    }
+
+    /// How much the kernel copied; `None` where it does not copy between these.
+    fn copy_range(
+        &self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        at: u64,
+        end: u64,
+    ) -> Result<Option<u64>, Stopped> {
+        let length = (end - at).min(CHUNK) as usize;
+        while self.range.load(Ordering::Relaxed) {
+            let (mut read, mut written) = (at, at);
+            match copy_file_range(from, Some(&mut read), to, Some(&mut written), length) {
+                // Some file systems say so of a file that has more.
+                Ok(0) => return Ok(None),
+                Ok(length) => return Ok(Some(length as u64)),
+                Err(Errno::INTR) => {}
+                Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                    self.range.store(false, Ordering::Relaxed);
+                }
+                Err(errno) => return Err(Stopped::Failed("copy", errno)),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// From where to where there is data at or after `at`; the rest is holes. `None` at the end.
+fn next_data(from: &OwnedFd, at: u64, size: u64) -> Result<Option<(u64, u64)>, Stopped> {
+    if at >= size {
+        return Ok(None);
+    }
+    let data = match seek(from, SeekFrom::Data(at)) {
+        Ok(data) if data < size => data,
+        Ok(_) | Err(Errno::NXIO) => return Ok(None),
+        // A file system that cannot tell has none.
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Some((at, size))),
+        Err(errno) => return Err(Stopped::Failed("look for holes in", errno)),
+    };
+    let hole = seek(from, SeekFrom::Hole(data)).map_err(failed("look for holes in"))?;
+    Ok(Some((data, hole.min(size))))
+}
+
+/// Copies some bytes, at least one.
+fn copy_bytes(
+    from: &OwnedFd,
+    to: &OwnedFd,
+    at: u64,
+    end: u64,
+    buffer: &mut [u8],
+) -> Result<u64, Stopped> {
+    let most = ((end - at) as usize).min(buffer.len());
+    let length = loop {
+        match pread(from, &mut buffer[..most], at) {
+            Ok(0) => return Err(Stopped::Short),
+            Ok(length) => break length,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Stopped::Failed("read", errno)),
+        }
+    };
+    let mut written = 0;
+    while written < length {
+        match pwrite(to, &buffer[written..length], at + written as u64) {
+            Ok(more) => written += more,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Stopped::Failed("write the copy of", errno)),
+        }
+    }
+    Ok(length as u64)
+}

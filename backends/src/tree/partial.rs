@@ -1,0 +1,184 @@
+//! Where a tree stands while it is not whole, being made or being removed: `.NAME.partial` beside its name.
+//!
+//! Whoever works there holds a lock on its root (flock(2)), so that two never meet, and what somebody left who was
+//! killed can be told from what somebody works on. It must not know how a tree is made.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, fsync, mkdirat, renameat_with,
+    unlinkat,
+};
+use rustix::io::Errno;
+
+use super::TreeError;
+use super::beneath::Root;
+use super::remove;
+use super::stat::{Stat, open_at};
+
+/// A name for a tree, and the one it has while it is not whole.
+#[derive(Debug)]
+pub(crate) struct Place {
+    around: OwnedFd,
+    name: OsString,
+    partial: OsString,
+    path: PathBuf,
+    partial_path: PathBuf,
+}
+
+impl Place {
+    /// The folder around `path` must exist.
+    pub(crate) fn of(path: &Path) -> Result<Place, TreeError> {
+        let Some(name) = path.file_name() else {
+            return Err(failed("make or remove", path)(Errno::INVAL));
+        };
+        let around_path = match path.parent() {
+            Some(around) if around != Path::new("") => around,
+            _ => Path::new("."),
+        };
+        let around = rustix::fs::openat(
+            CWD,
+            around_path,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(failed("open the directory", around_path))?;
+        let mut partial = OsString::from(".");
+        partial.push(name);
+        partial.push(".partial");
+        Ok(Place {
+            around,
+            name: name.to_owned(),
+            path: path.to_owned(),
+            partial_path: path.with_file_name(&partial),
+            partial,
+        })
+    }
+
+    /// The tree under its name, if there is one.
+    pub(crate) fn whole(&self) -> Result<Option<Root>, TreeError> {
+        self.root(&self.name, &self.path)
+    }
+
+    /// Makes an empty directory under the partial name, which is locked as long as it is open. Fails if there is
+    /// something under the name. What was left under the partial name is removed first.
+    pub(crate) fn make(&self) -> Result<Root, TreeError> {
+        match Stat::at(&self.around, &self.name) {
+            Ok(_) => return Err(failed("create", &self.path)(Errno::EXIST)),
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(failed("look at", &self.path)(errno)),
+        }
+        loop {
+            self.clear()?;
+            match mkdirat(&self.around, &self.partial, Mode::RWXU) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => continue,
+                Err(errno) => {
+                    return Err(failed("create the directory", &self.partial_path)(errno));
+                }
+            }
+            // In between, another may have taken it for one that was left.
+            if let Some(root) = self.lock()? {
+                return Ok(root);
+            }
+        }
+    }
+
+    /// Removes what was left under the partial name.
+    pub(crate) fn clear(&self) -> Result<(), TreeError> {
+        match self.lock()? {
+            Some(left) => self.remove(left),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes `root`, which is under the partial name and locked.
+    pub(crate) fn remove(&self, root: Root) -> Result<(), TreeError> {
+        loop {
+            remove::empty(&root)?;
+            match unlinkat(&self.around, &self.partial, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => return Ok(()),
+                Err(Errno::NOTEMPTY) => {}
+                Err(errno) => return Err(failed("remove", &self.partial_path)(errno)),
+            }
+        }
+    }
+
+    /// Gives the tree its name.
+    pub(crate) fn reveal(&self) -> Result<(), TreeError> {
+        self.rename(&self.partial, &self.name)
+            .map_err(failed("rename to its name", &self.path))
+    }
+
+    /// Takes the name from the tree.
+    pub(crate) fn hide(&self) -> Result<(), TreeError> {
+        self.rename(&self.name, &self.partial)
+            .map_err(failed("rename to its partial name", &self.path))
+    }
+
+    /// Makes renames and removals last.
+    pub(crate) fn sync(&self) -> Result<(), TreeError> {
+        fsync(&self.around).map_err(failed("sync the directory around", &self.path))
+    }
+
+    /// Locks `root`, unless somebody else works on it.
+    pub(crate) fn claim(&self, root: &Root) -> Result<(), TreeError> {
+        match flock(&root.fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(()),
+            Err(Errno::WOULDBLOCK) => Err(TreeError::Busy {
+                path: self.path.clone(),
+            }),
+            Err(errno) => Err(failed("lock", &self.path)(errno)),
+        }
+    }
+
+    /// For `map_err`: the error of doing `what` to the path.
+    pub(crate) fn failed<E: Into<io::Error>>(
+        &self,
+        what: &'static str,
+    ) -> impl FnOnce(E) -> TreeError {
+        failed(what, &self.path)
+    }
+
+    /// Where the tree stands while it is not whole.
+    pub(crate) fn partial_path(&self) -> &Path {
+        &self.partial_path
+    }
+
+    /// The tree under the partial name, locked; `None` if there is none, or none any more.
+    fn lock(&self) -> Result<Option<Root>, TreeError> {
+        let Some(root) = self.root(&self.partial, &self.partial_path)? else {
+            return Ok(None);
+        };
+        self.claim(&root)?;
+        match Stat::at(&self.around, &self.partial) {
+            Ok(now) if now.same_inode(&root.stat) => Ok(Some(root)),
+            Ok(_) | Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(failed("look at", &self.partial_path)(errno)),
+        }
+    }
+
+    fn root(&self, name: &OsStr, path: &Path) -> Result<Option<Root>, TreeError> {
+        match open_at(&self.around, name, OFlags::DIRECTORY) {
+            Ok(fd) => Root::new(fd, path).map(Some),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(failed("open the directory", path)(errno)),
+        }
+    }
+
+    fn rename(&self, from: &OsStr, to: &OsStr) -> Result<(), Errno> {
+        renameat_with(&self.around, from, &self.around, to, RenameFlags::NOREPLACE)
+    }
+}
+
+fn failed<E: Into<io::Error>>(what: &'static str, path: &Path) -> impl FnOnce(E) -> TreeError {
+    let path = path.to_owned();
+    move |error| TreeError::Io {
+        what,
+        path,
+        source: error.into(),
+    }
+}
