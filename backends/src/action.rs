@@ -4,16 +4,23 @@
 //! that change places twice, undo or spoil the first time. Must not decide anything: what is to be done was settled when
 //! the action was made.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{CWD, RenameFlags};
 
 use crate::cmd::{Cmd, System, quote};
-use crate::{Error, Result};
+use crate::exchange::{Exchanged, entries};
+use crate::tree::{self, Pass};
+use crate::{Error, Result, store};
+
+/// Whether to give up; asked often while something long is done, from any thread.
+pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +45,42 @@ pub enum Action {
     /// Two names change places, so that at no moment one of them is gone (renameat2(2), RENAME_EXCHANGE). Where only one
     /// of them exists it moves to the other.
     SwapNames(PathBuf, PathBuf),
+    /// Clones a tree (see [`tree::clone`]); the clone stands under its name when all of it is on disk, and not before.
+    CloneTree {
+        /// What is cloned.
+        from: PathBuf,
+        /// Where to.
+        to: PathBuf,
+        /// Names in the root of `from` that are not cloned.
+        leave_out: Vec<OsString>,
+        /// The file in which is written down which folder the clone is.
+        seal: PathBuf,
+        /// What the snapshot that is cloned is known by; `None` where the clone is the snapshot.
+        of: Option<String>,
+    },
+    /// Removes a tree, and what a clone or a removal that was cut left of it; one that is not there is not missed.
+    RemoveTree(PathBuf),
+    /// Two folders exchange what is in them, entry by entry, journalled: a mount point cannot be renamed.
+    ExchangeEntries {
+        /// The data directory.
+        data: PathBuf,
+        /// The other folder, below it.
+        stage: PathBuf,
+        /// Names in `data` that stay.
+        leave_out: Vec<OsString>,
+        /// How it is to be afterwards.
+        to: Exchanged,
+    },
+    /// Removes the journal of an exchange, which is over.
+    ForgetExchange(PathBuf),
 }
 
+/// Each clone uses all cores.
+static ONE_CLONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 impl Action {
-    /// Does it. A change to a folder is on disk when this returns.
-    pub fn perform(&self, sys: &dyn System) -> Result<()> {
+    /// Does it. A change to a folder is on disk when this returns. Only a clone can be given up.
+    pub fn perform(&self, sys: &dyn System, stop: Stop<'_>) -> Result<()> {
         match self {
             Action::Run(cmd) => {
                 sys.run(cmd)?;
@@ -72,16 +110,46 @@ impl Action {
                 Err(error) => Err(Error::io("remove", path)(error)),
             },
             Action::SwapNames(one, other) => swap_names(one, other),
+            Action::CloneTree {
+                from,
+                to,
+                leave_out,
+                seal,
+                of,
+            } => {
+                let _alone = ONE_CLONE_AT_A_TIME
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                let pass = Pass {
+                    leave_out,
+                    stop,
+                    ..Pass::new()
+                };
+                let cloned = tree::clone(from, to, &pass, &mut |cloned| {
+                    store::write_seal(seal, cloned.root, of.as_ref()).map_err(io::Error::other)
+                })?;
+                tracing::debug!(?to, ?cloned, "cloned");
+                Ok(())
+            }
+            Action::RemoveTree(path) => Ok(tree::remove(path)?),
+            Action::ExchangeEntries {
+                data,
+                stage,
+                leave_out,
+                to,
+            } => entries::exchange(data, stage, leave_out, *to),
+            Action::ForgetExchange(stage) => entries::forget(stage),
         }
     }
 }
 
 /// Performs all, up to the first that fails.
-pub fn perform_all(actions: &[Action], sys: &dyn System) -> Result<()> {
-    actions.iter().try_for_each(|action| action.perform(sys))
+pub fn perform_all(actions: &[Action], sys: &dyn System, stop: Stop<'_>) -> Result<()> {
+    let mut actions = actions.iter();
+    actions.try_for_each(|action| action.perform(sys, stop))
 }
 
-fn make_dir(path: &Path) -> Result<()> {
+pub(crate) fn make_dir(path: &Path) -> Result<()> {
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => return Ok(()),
         Ok(_) => {
@@ -115,7 +183,7 @@ pub fn write_durably(path: &Path, content: &[u8]) -> Result<()> {
     sync_parent(path)
 }
 
-fn sync_parent(path: &Path) -> Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let open = File::open(dir).map_err(Error::io("open", dir))?;
     open.sync_all().map_err(Error::io("sync", dir))
@@ -164,8 +232,45 @@ impl fmt::Display for Action {
                 write!(f, "rmdir --ignore-fail-on-non-empty {}", q(path))
             }
             Action::SwapNames(one, other) => write!(f, "mv --exchange {} {}", q(one), q(other)),
+            Action::CloneTree {
+                from,
+                to,
+                leave_out,
+                ..
+            } => {
+                write!(f, "cp -a --reflink=auto {} {}", q(from), q(to))?;
+                without(f, "   # without ", leave_out)
+            }
+            Action::RemoveTree(path) => write!(f, "rm -rf {}", q(path)),
+            Action::ExchangeEntries {
+                data,
+                stage,
+                leave_out,
+                ..
+            } => {
+                write!(
+                    f,
+                    "mv --exchange {}/* {}/   # each entry",
+                    q(data),
+                    q(stage)
+                )?;
+                without(f, ", without ", leave_out)
+            }
+            Action::ForgetExchange(stage) => {
+                let all = entries::beside(stage, "");
+                write!(f, "rm -rf {}*   # the journal of the exchange", q(&all))
+            }
         }
     }
+}
+
+fn without(f: &mut fmt::Formatter<'_>, first: &str, names: &[OsString]) -> fmt::Result {
+    let mut before = first;
+    for name in names {
+        write!(f, "{before}{}", quote(name))?;
+        before = ", ";
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -179,15 +284,15 @@ mod tests {
         let (one, other) = (dir.path().join("one"), dir.path().join("other"));
         let swap = Action::SwapNames(one.clone(), other.clone());
         let host = Host::new(&[]);
-        assert!(swap.perform(&host).is_err());
+        assert!(swap.perform(&host, &|| false).is_err());
         fs::write(&one, "1").unwrap();
-        swap.perform(&host).unwrap();
+        swap.perform(&host, &|| false).unwrap();
         assert_eq!(
             (one.exists(), fs::read(&other).unwrap()),
             (false, b"1".to_vec())
         );
         fs::write(&one, "2").unwrap();
-        swap.perform(&host).unwrap();
+        swap.perform(&host, &|| false).unwrap();
         assert_eq!(
             (fs::read(&one).unwrap(), fs::read(&other).unwrap()),
             (b"1".to_vec(), b"2".to_vec())
@@ -199,15 +304,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::new(&[]);
         Action::RemoveFile(dir.path().join("gone"))
-            .perform(&host)
+            .perform(&host, &|| false)
             .unwrap();
         Action::RemoveEmptyDir(dir.path().join("gone"))
-            .perform(&host)
+            .perform(&host, &|| false)
             .unwrap();
         let full = dir.path().join("full");
         fs::create_dir(&full).unwrap();
         fs::write(full.join("file"), "").unwrap();
-        Action::RemoveEmptyDir(full.clone()).perform(&host).unwrap();
+        Action::RemoveEmptyDir(full.clone())
+            .perform(&host, &|| false)
+            .unwrap();
         assert!(full.join("file").exists());
     }
 }

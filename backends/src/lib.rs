@@ -21,12 +21,16 @@
 pub mod action;
 pub mod btrfs;
 pub mod cmd;
+pub mod copy;
+pub mod exchange;
 pub mod host;
 pub mod mounts;
 pub mod name;
+pub mod store;
 pub mod tree;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,6 +67,9 @@ pub enum Error {
         /// What was looked for.
         expected: &'static str,
     },
+    /// A tree could not be gone through, cloned or removed.
+    #[error(transparent)]
+    Tree(#[from] tree::TreeError),
     /// The volume is not in the state the caller relies on. Nothing was changed.
     #[error("{0}")]
     State(String),
@@ -142,15 +149,57 @@ pub struct Obstacle {
     pub todo: String,
 }
 
+impl Obstacle {
+    fn missing(data: &Path) -> Obstacle {
+        Obstacle {
+            what: format!("{} does not exist", data.display()),
+            why: "there is nothing to back up".to_owned(),
+            todo: "correct `data` in cluster.toml, or restore a set".to_owned(),
+        }
+    }
+}
+
+/// What a snapshot costs while the brokers are down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cost {
+    /// Milliseconds, however large the data is.
+    Instant,
+    /// A clone that shares blocks: it grows with the number of entries.
+    Clone {
+        /// Files, folders and all else.
+        entries: u64,
+    },
+    /// A copy of every byte.
+    Copy {
+        /// That many, holes aside.
+        bytes: u64,
+    },
+}
+
 /// How a snapshot is opened for reading. Most need nothing; a logical volume is activated and mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
     /// Where the captured tree can be read once `open` is performed.
     pub path: PathBuf,
+    /// Names in its root that are not part of it.
+    pub leave_out: Vec<OsString>,
     /// What makes it readable.
     pub open: Vec<Action>,
     /// What puts that away again.
     pub close: Vec<Action>,
+}
+
+impl View {
+    /// All of what is at `path`, as it is.
+    pub fn of(path: PathBuf) -> View {
+        View {
+            path,
+            leave_out: Vec::new(),
+            open: Vec::new(),
+            close: Vec::new(),
+        }
+    }
 }
 
 /// Finds volumes of one kind. There is one of each, in [`DRIVERS`].
@@ -174,6 +223,21 @@ pub trait Volume: fmt::Debug + Send + Sync {
 
     /// The data directory: what is synced, proven at rest, and swapped.
     fn data(&self) -> &Path;
+
+    /// Names in its root that are not the broker's: ours, and the file system's own.
+    fn leave_out(&self) -> Vec<OsString> {
+        Vec::new()
+    }
+
+    /// What a snapshot freezes. Volumes of one backend that say the same share a snapshot.
+    fn freezes(&self) -> String {
+        self.id().title
+    }
+
+    /// What a snapshot costs now.
+    fn cost(&self) -> Result<Cost> {
+        Ok(Cost::Instant)
+    }
 
     /// What stands in the way of `purpose`; empty is good.
     fn obstacles(&self, sys: &dyn System, purpose: Purpose) -> Result<Vec<Obstacle>>;
@@ -231,6 +295,8 @@ pub enum Progress {
     Staged,
     /// The new data is in place and what it replaced is beside it (or there was nothing to replace).
     Swapped,
+    /// What changes places does so piece by piece, and that was cut: both directions can be finished.
+    Halfway,
     /// None of these: what was found, for a person to read. Nothing may be changed.
     Unclear(String),
 }
@@ -238,13 +304,18 @@ pub enum Progress {
 /// Replaces a volume's content by a snapshot's, in two steps that can each be taken back.
 pub trait Rollback: fmt::Debug {
     /// Makes a writable copy of the snapshot under `stage`, beside the data. Brokers may run.
-    fn stage(&self, from: &SnapName, stage: &StageName, label: &Label) -> Vec<Action>;
+    fn stage(&self, from: &Snapshot, stage: &StageName, label: &Label) -> Vec<Action>;
+    /// Where the staged copy can be read, if it has to be compared with what was captured: a clone of a tree does, a
+    /// snapshot of a snapshot does not.
+    fn staged(&self, stage: &StageName) -> Option<PathBuf>;
     /// Puts the staged copy in place of the data; what it replaces takes its name. Nobody may hold the data.
     fn swap(&self, stage: &StageName) -> Vec<Action>;
     /// The reverse of [`Rollback::swap`].
     fn reverse(&self, stage: &StageName) -> Vec<Action>;
     /// Removes a staged copy that was not swapped in, or was taken back.
     fn discard(&self, stage: &StageName) -> Vec<Action>;
+    /// Removes what a stage that was cut left behind, when there is no staged copy; nothing to do is not an error.
+    fn clear(&self, stage: &StageName) -> Vec<Action>;
     /// Where it stands. `from` is what was staged: its identity is checked, too.
     fn progress(&self, sys: &dyn System, from: &Snapshot, stage: &StageName) -> Result<Progress>;
     /// What former rollbacks keep beside the data.
@@ -293,7 +364,7 @@ pub trait Joint: fmt::Debug {
 }
 
 /// Every backend, asked in this order; the first that finds a volume has it.
-pub static DRIVERS: &[&dyn Driver] = &[&btrfs::Btrfs];
+pub static DRIVERS: &[&dyn Driver] = &[&btrfs::Btrfs, &copy::Copy];
 
 /// The driver called `name`.
 pub fn driver(name: &str) -> Option<&'static dyn Driver> {

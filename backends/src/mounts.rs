@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result};
+use crate::{Error, Obstacle, Result};
 
 /// One mount (proc_pid_mountinfo(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,12 +79,21 @@ fn unescape(field: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes))
 }
 
-/// The mount points at `dir` and below it.
-pub fn at_or_below<'a>(mounts: &'a [Mount], dir: &Path) -> Vec<&'a Mount> {
-    mounts
-        .iter()
-        .filter(|mount| mount.point.starts_with(dir))
-        .collect()
+/// The mount points below `dir`.
+pub fn below<'a>(mounts: &'a [Mount], dir: &Path) -> Vec<&'a Mount> {
+    let below = |mount: &&Mount| mount.point != dir && mount.point.starts_with(dir);
+    mounts.iter().filter(below).collect()
+}
+
+/// What is mounted below a data directory is in the way of everything.
+pub fn obstacles(data: &Path) -> Result<Vec<Obstacle>> {
+    let all = read()?;
+    let in_the_way = below(&all, data).into_iter().map(|mount| Obstacle {
+        what: format!("{} is a mount point", mount.point.display()),
+        why: "what is mounted below the data is not captured with it".to_owned(),
+        todo: "keep all of the data directory on one volume".to_owned(),
+    });
+    Ok(in_the_way.collect())
 }
 
 #[cfg(test)]
@@ -100,8 +109,8 @@ mod tests {
         let mounts = parse(RECORDED).unwrap();
         assert_eq!(mounts[1].point, Path::new("/srv/x y/m"));
         assert_eq!(mounts[1].fstype, "btrfs");
-        assert_eq!(at_or_below(&mounts, Path::new("/srv/x y")).len(), 1);
-        assert!(at_or_below(&mounts, Path::new("/srv/x y/m/sub")).is_empty());
+        assert_eq!(below(&mounts, Path::new("/srv/x y")).len(), 1);
+        assert!(below(&mounts, Path::new("/srv/x y/m")).is_empty());
     }
 
     #[test]

@@ -48,6 +48,10 @@ fn unreadable(path: &Path) -> Option<String> {
 }
 
 fn volume(tools: &dyn System, data: &Path, backend: &str) -> Result<VolumeSeen> {
+    anyhow::ensure!(
+        data.to_str().is_some(),
+        "the path {data:?} is not UTF-8, which is not built"
+    );
     let candidates = DRIVERS
         .iter()
         .copied()
@@ -59,6 +63,8 @@ fn volume(tools: &dyn System, data: &Path, backend: &str) -> Result<VolumeSeen> 
         let rollback = volume.rollback();
         return Ok(VolumeSeen {
             id: volume.id(),
+            freezes: volume.freezes(),
+            cost: volume.cost()?,
             capture: volume.obstacles(tools, Purpose::Capture)?,
             bring_back: rollback
                 .map(|_| volume.obstacles(tools, Purpose::BringBack))
@@ -72,10 +78,7 @@ fn volume(tools: &dyn System, data: &Path, backend: &str) -> Result<VolumeSeen> 
     }
     match driver(backend) {
         Some(_) => anyhow::bail!("{} is not on {backend}", data.display()),
-        None => anyhow::bail!(
-            "no backend knows the file system of {}: btrfs is built so far",
-            data.display()
-        ),
+        None => anyhow::bail!("{} has no folder around it", data.display()),
     }
 }
 

@@ -182,10 +182,13 @@ fn perform(job: &Job<'_>, step: &Step) -> Result<Performed> {
         Step::KeepConfig { files, .. } => volumes::read_files(job, files)?,
         Step::Digest {
             volume, snapshot, ..
-        } => volumes::digest(job, volume, snapshot, None)?,
+        } => volumes::digest(job, volume, snapshot)?,
         Step::Verify {
-            volume, snapshot, ..
-        } => volumes::digest(job, volume, &snapshot.name, Some(&snapshot.identity))?,
+            volume,
+            snapshot,
+            stage,
+            ..
+        } => volumes::verify(job, volume, snapshot, stage.as_ref())?,
         Step::Prepare {
             node,
             volume,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use zeebe_snap_backends::tree::Entry;
-use zeebe_snap_backends::{Kept, Obstacle, Snapshot, VolumeId};
+use zeebe_snap_backends::{Cost, Kept, Obstacle, Snapshot, VolumeId};
 
 use crate::config::{Broker, OnStuckStop};
 use crate::id::NodeId;
@@ -162,6 +162,10 @@ pub struct Seen {
 pub struct VolumeSeen {
     /// Its name.
     pub id: VolumeId,
+    /// What its snapshot freezes; brokers with the same share one.
+    pub freezes: String,
+    /// What its snapshot costs.
+    pub cost: Cost,
     /// In the way of a snapshot.
     pub capture: Vec<Obstacle>,
     /// In the way of a rollback; `None` where the backend has none.

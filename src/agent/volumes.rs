@@ -8,8 +8,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use zeebe_snap_backends::action::perform_all;
 use zeebe_snap_backends::host::Host;
+use zeebe_snap_backends::tree::TreeError;
 use zeebe_snap_backends::{
-    Action, Label, Progress, Rollback, SnapName, Snapshot, StageName, Volume, VolumeId, tree,
+    Action, Error, Label, Progress, Rollback, SnapName, Snapshot, StageName, View, Volume,
+    VolumeId, tree,
 };
 
 use super::Job;
@@ -28,6 +30,7 @@ const ENTRIES_AT_ONCE: usize = 500;
 
 /// A volume, and the turn to work on it.
 struct Work<'a> {
+    job: Job<'a>,
     volume: Box<dyn Volume>,
     tools: Arc<Host>,
     _turn: Taken<'a>,
@@ -38,6 +41,7 @@ impl<'a> Work<'a> {
         let (turn, tools) = job.posts.of(node)?.volume(job.posts)?;
         job.still_wanted()?;
         Ok(Work {
+            job: *job,
             volume: zeebe_snap_backends::open(id)?,
             tools,
             _turn: turn,
@@ -45,7 +49,13 @@ impl<'a> Work<'a> {
     }
 
     fn do_all(&self, actions: &[Action]) -> Result<()> {
-        Ok(perform_all(actions, &*self.tools)?)
+        let called_off = || self.job.still_wanted().is_err();
+        perform_all(actions, &*self.tools, &called_off).or_else(|error| {
+            if matches!(error, Error::Tree(TreeError::Interrupted)) {
+                self.job.still_wanted()?;
+            }
+            Err(error.into())
+        })
     }
 
     fn rollback(&self) -> Result<&dyn Rollback> {
@@ -72,7 +82,7 @@ pub fn prepare(job: &Job<'_>, node: NodeId, id: &VolumeId, name: &SnapName, labe
 /// Takes no turn: it changes nothing and may take long.
 pub fn flush(id: &VolumeId) -> Done {
     let volume = zeebe_snap_backends::open(id)?;
-    Action::Sync(volume.data().to_owned()).perform(&Host::new(&[]))?;
+    Action::Sync(volume.data().to_owned()).perform(&Host::new(&[]), &|| false)?;
     Ok(DONE)
 }
 
@@ -140,9 +150,7 @@ pub fn stage(
     );
     match work.progress(snapshot, stage)? {
         Progress::Staged => return Ok(ALREADY),
-        Progress::Untouched => {
-            work.do_all(&work.rollback()?.stage(&snapshot.name, stage, label))?
-        }
+        Progress::Untouched => work.do_all(&work.rollback()?.stage(snapshot, stage, label))?,
         other => bail!("{id} is not as it was: {other:?}"),
     }
     expect(&work, snapshot, stage, &Progress::Staged)
@@ -206,7 +214,10 @@ fn exchange(
     if progress == *to {
         return Ok(ALREADY);
     }
-    ensure!(progress == *from, "{id} is not as it was: {progress:?}");
+    ensure!(
+        progress == *from || progress == Progress::Halfway,
+        "{id} is not as it was: {progress:?}"
+    );
     let held = holders(&[work.volume.data().to_owned()])?;
     if let Some(holder) = held.iter().flatten().next() {
         bail!("{id} is held by {holder}; it was not swapped");
@@ -233,37 +244,65 @@ pub fn discard(
     stage: &StageName,
 ) -> Done {
     let work = Work::begin(job, node, id)?;
-    match work.progress(snapshot, stage)? {
-        Progress::Untouched => Ok(ALREADY),
-        Progress::Staged => {
-            work.do_all(&work.rollback()?.discard(stage))?;
-            expect(&work, snapshot, stage, &Progress::Untouched)
-        }
+    let rollback = work.rollback()?;
+    let staged = match work.progress(snapshot, stage)? {
+        Progress::Untouched => false,
+        Progress::Staged => true,
         other => bail!("{id}: what is staged cannot be removed: {other:?}"),
-    }
+    };
+    work.do_all(&match staged {
+        true => rollback.discard(stage),
+        false => rollback.clear(stage),
+    })?;
+    expect(&work, snapshot, stage, &Progress::Untouched)?;
+    Ok(if staged { DONE } else { ALREADY })
 }
 
-/// Digests the tree of a snapshot. With `identity`, the snapshot has to be just that one.
-pub fn digest(job: &Job<'_>, id: &VolumeId, name: &SnapName, identity: Option<&str>) -> Done {
+/// Digests the tree of the snapshot `name`.
+pub fn digest(job: &Job<'_>, id: &VolumeId, name: &SnapName) -> Done {
+    let volume = zeebe_snap_backends::open(id)?;
+    digest_view(job, &volume.view(name))
+}
+
+/// Digests a snapshot, which has to be just that one, or the copy that is staged of it.
+pub fn verify(
+    job: &Job<'_>,
+    id: &VolumeId,
+    snapshot: &Snapshot,
+    stage: Option<&StageName>,
+) -> Done {
     let volume = zeebe_snap_backends::open(id)?;
     let tools = &*job.posts.desk.tools;
+    let name = &snapshot.name;
     let found = volume
         .find(tools, name)?
         .with_context(|| format!("{id} has no snapshot {name}"))?;
-    if identity.is_some_and(|identity| identity != found.identity) {
+    if snapshot.identity != found.identity {
         bail!("snapshot {name} of {id} is not the one of the set: another was put in its place");
     }
-    let view = volume.view(name);
-    perform_all(&view.open, tools)?;
+    let mut view = volume.view(name);
+    if let Some(stage) = stage {
+        let staged = volume
+            .rollback()
+            .and_then(|rollback| rollback.staged(stage));
+        view = View::of(staged.with_context(|| format!("{id} stages nothing to be read"))?);
+    }
+    digest_view(job, &view)
+}
+
+fn digest_view(job: &Job<'_>, view: &View) -> Done {
+    let tools = &*job.posts.desk.tools;
+    perform_all(&view.open, tools, &|| false)?;
     let digested = tree::digest(
         &view.path,
         &tree::Pass {
+            leave_out: &view.leave_out,
             stop: &|| job.quitting.load(Ordering::SeqCst),
             progress: &|bytes| job.mouth.say(Answer::Hashed(bytes)),
             ..tree::Pass::new()
         },
     );
-    let closed = perform_all(&view.close, tools);
+    let closed = perform_all(&view.close, tools, &|| false);
     let digest = digested.with_context(|| format!("digest {}", view.path.display()))?;
     closed?;
     let fact = Fact::Digest {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use zeebe_snap_backends::{SnapName, Snapshot, VolumeId};
+use zeebe_snap_backends::{Label, SnapName, Snapshot, VolumeId};
 
 use crate::agent::protocol::{Fact, KeptFile};
 use crate::id::{NodeId, SetId};
@@ -50,6 +50,8 @@ pub struct OriginOf {
     pub volume: VolumeId,
     /// The snapshot's name.
     pub snapshot: SnapName,
+    /// The broker whose snapshot this one is in: itself, or the first of those that share its volume.
+    pub captured_with: NodeId,
     /// Zeebe's version, if it could be learned.
     pub zeebe: Option<Learned>,
     /// The partitions in its data folder.
@@ -110,6 +112,15 @@ pub enum SetState {
     Complete,
 }
 
+impl Origin {
+    /// The label of the snapshot that `first` and all that share its volume are captured in.
+    pub fn label(&self, first: NodeId) -> Label {
+        let sharing = self.brokers.iter().filter(|of| of.captured_with == first);
+        let nodes: Vec<NodeId> = sharing.map(|of| of.node).collect();
+        crate::plan::label(&self.cluster, &self.set, &nodes)
+    }
+}
+
 impl Manifest {
     /// Reads a manifest.
     pub fn parse(text: &[u8]) -> Result<Manifest> {
@@ -165,11 +176,10 @@ impl Manifest {
             .brokers
             .iter()
             .find(|broker| broker.node == node)?;
-        let label = crate::plan::label(&self.origin.cluster, &self.origin.set, node);
         Some(Snapshot {
             name: origin.snapshot.clone(),
             identity: self.member(node)?.identity.clone(),
-            label: Some(label),
+            label: Some(self.origin.label(origin.captured_with)),
         })
     }
 
@@ -200,12 +210,13 @@ impl Manifest {
                 config: Vec::new(),
                 digest: None,
             };
-            for (step, performed) in
-                crate::journal::done(entries).filter(|(step, _)| step.node() == Some(broker.node))
-            {
+            for (step, performed) in crate::journal::done(entries) {
+                let of = |node: NodeId| step.node() == Some(node);
                 match (step, &performed.fact) {
-                    (_, Fact::Snapshot { identity, .. }) => member.identity.clone_from(identity),
-                    (_, Fact::Config(files)) => member.config.clone_from(files),
+                    (_, Fact::Snapshot { identity, .. }) if of(broker.captured_with) => {
+                        member.identity.clone_from(identity);
+                    }
+                    (_, Fact::Config(files)) if of(broker.node) => member.config.clone_from(files),
                     (
                         Step::Digest { .. },
                         Fact::Digest {
@@ -214,7 +225,7 @@ impl Manifest {
                             entries,
                             bytes,
                         },
-                    ) => {
+                    ) if of(broker.node) => {
                         member.digest = Some(Digest {
                             content: content.clone(),
                             metadata: metadata.clone(),

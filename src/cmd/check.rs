@@ -1,14 +1,42 @@
 use anyhow::Result;
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
+use zeebe_snap_backends::Cost;
 
 use super::{findings_text, load, print, print_json};
-use crate::agent::protocol::Locking;
+use crate::agent::protocol::{Locking, Seen};
 use crate::exit::Exit;
 use crate::id::RunId;
 use crate::plan::{Weight, backup};
 use crate::report::progress::Progress;
+use crate::report::table;
 use crate::world::{Places, Real};
+
+fn brokers_json(seen: &[Seen]) -> Vec<Value> {
+    let broker = |seen: &Seen| {
+        let volume = seen.volume.as_ref().ok()?;
+        Some(json!({
+            "node_id": seen.node, "data": seen.data, "volume": volume.id.title,
+            "backend": volume.id.backend, "cost": volume.cost,
+        }))
+    };
+    seen.iter().filter_map(broker).collect()
+}
+
+/// How each broker's data lies, and what a snapshot of it costs.
+fn brokers_text(seen: &[Seen]) -> String {
+    let mut text = String::new();
+    for seen in seen {
+        let Ok(volume) = &seen.volume else { continue };
+        let cost = match volume.cost {
+            Cost::Instant => "a snapshot".to_owned(),
+            Cost::Clone { entries } => format!("a clone that shares blocks, {entries} entries"),
+            Cost::Copy { bytes } => format!("a copy of {} while it is down", table::bytes(bytes)),
+        };
+        text += &format!("broker {}: {}; {cost}\n", seen.node, volume.id.title);
+    }
+    text
+}
 
 /// Find everything that would keep a backup from being made, and change nothing
 #[derive(Debug, Args)]
@@ -34,9 +62,10 @@ impl Check {
         world.close();
         if self.json {
             let result = if plan.is_some() { "good" } else { "refused" };
-            print_json(
-                &json!({ "format": 1, "verb": "check", "result": result, "cluster": cluster.name, "findings": findings }),
-            )?;
+            print_json(&json!({
+                "format": 1, "verb": "check", "result": result, "cluster": cluster.name,
+                "brokers": brokers_json(&seen), "findings": findings,
+            }))?;
         } else {
             let refusals = findings
                 .iter()
@@ -57,7 +86,7 @@ impl Check {
                     cluster.name
                 ),
             };
-            print(&(findings_text(&findings) + &last))?;
+            print(&(findings_text(&findings) + &brokers_text(&seen) + &last))?;
         }
         Ok(if plan.is_some() {
             Exit::Done

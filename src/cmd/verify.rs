@@ -42,6 +42,7 @@ impl Verify {
                 set: set.clone(),
                 volume: broker.volume.clone(),
                 snapshot,
+                stage: None,
             };
             // A snapshot that is gone or another's is a difference, too.
             let (differences, error) = match world.listing(step) {

@@ -281,6 +281,7 @@ fn origin() -> Origin {
         data: format!("/srv/{node}/data").into(),
         volume: volume(node),
         snapshot: snapshot_name(&set),
+        captured_with: node,
         zeebe: None,
         partitions: vec![1],
         was_up: true,

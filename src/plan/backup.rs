@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::look::{at_folder, at_holders, at_service, learned, running};
-use super::{Aim, Finding, Findings, Plan, Running, Stage, Step, Stuck, label, snapshot_name};
+use super::{Aim, Finding, Findings, Plan, Running, Stage, Step, Stuck, snapshot_name};
 use crate::agent::protocol::Seen;
 use crate::catalog::manifest::{Origin, OriginOf};
 use crate::config::Cluster;
@@ -121,7 +121,7 @@ fn look_at_broker(seen: &Seen, findings: &mut Findings) {
             node,
             why.clone(),
             "without a volume there is no snapshot",
-            "move the data, or see the README for what is built",
+            "correct `data` or `backend` in cluster.toml, or move the data",
         ),
         Ok(volume) => {
             for obstacle in &volume.capture {
@@ -154,8 +154,8 @@ fn look_at_broker(seen: &Seen, findings: &mut Findings) {
     }
 }
 
-fn origin(cluster: &Cluster, host: &str, seen: &[Seen], set: &SetId) -> Origin {
-    let members = seen
+fn origin(cluster: &Cluster, host: &str, seen_all: &[Seen], set: &SetId) -> Origin {
+    let members = seen_all
         .iter()
         .find_map(|seen| seen.api.as_ref().ok()?.members.as_ref());
     let copies = |partition: u32| {
@@ -173,8 +173,15 @@ fn origin(cluster: &Cluster, host: &str, seen: &[Seen], set: &SetId) -> Origin {
         .copied()
         .collect();
     let snapshot = snapshot_name(set);
+    let freezes = |seen: &Seen| {
+        let volume = seen.volume.as_ref().ok()?;
+        Some((volume.id.backend.clone(), volume.freezes.clone()))
+    };
     let broker = |seen: &Seen| {
         let volume = seen.volume.as_ref().ok()?.id.clone();
+        let first = seen_all
+            .iter()
+            .find(|other| freezes(other) == freezes(seen))?;
         let zeebe = cluster
             .brokers
             .get(&seen.node)
@@ -185,6 +192,7 @@ fn origin(cluster: &Cluster, host: &str, seen: &[Seen], set: &SetId) -> Origin {
             data: seen.data.clone(),
             volume,
             snapshot: snapshot.clone(),
+            captured_with: first.node,
             zeebe,
             partitions: seen
                 .folder
@@ -204,7 +212,7 @@ fn origin(cluster: &Cluster, host: &str, seen: &[Seen], set: &SetId) -> Origin {
             .iter()
             .filter_map(|partition| copies(*partition))
             .min(),
-        brokers: seen.iter().filter_map(broker).collect(),
+        brokers: seen_all.iter().filter_map(broker).collect(),
     }
 }
 
@@ -219,7 +227,14 @@ pub(crate) fn stages(
         nodes: origin.brokers.iter().map(|of| of.node).collect(),
         stopped: running.to_vec(),
     };
-    let each = |step: &dyn Fn(&OriginOf) -> Step| origin.brokers.iter().map(step).collect();
+    // Brokers on one volume share its snapshot.
+    let each = |step: &dyn Fn(&OriginOf) -> Step| {
+        let first = origin
+            .brokers
+            .iter()
+            .filter(|of| of.captured_with == of.node);
+        first.map(step).collect()
+    };
     let run = |step: &dyn Fn(NodeId, Instance) -> Step| {
         let step = |(node, broker): &(NodeId, Instance)| step(*node, broker.clone());
         running.iter().map(step).collect::<Vec<_>>()
@@ -228,7 +243,7 @@ pub(crate) fn stages(
         node: of.node,
         volume: of.volume.clone(),
         snapshot: of.snapshot.clone(),
-        label: label(&origin.cluster, &origin.set, of.node),
+        label: origin.label(of.captured_with),
     });
     prepare.extend(config.iter().map(|(node, files)| Step::KeepConfig {
         node: *node,

@@ -118,11 +118,12 @@ fn checked<N: TryFrom<String, Error = zeebe_snap_backends::NameError>>(text: Str
     N::try_from(text).expect("an id is a name")
 }
 
-/// What a snapshot of `node` in `set` of `cluster` says of itself.
-pub fn label(cluster: &str, set: &SetId, node: NodeId) -> Label {
+/// What a snapshot of `nodes` in `set` of `cluster` says of itself.
+pub fn label(cluster: &str, set: &SetId, nodes: &[NodeId]) -> Label {
+    let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
     BTreeMap::from([
         ("cluster".to_owned(), cluster.to_owned()),
         ("set".to_owned(), set.to_string()),
-        ("node".to_owned(), node.to_string()),
+        ("node".to_owned(), nodes.join(",")),
     ])
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use zeebe_snap_backends::{Snapshot, VolumeId};
+use zeebe_snap_backends::{Snapshot, StageName, VolumeId};
 
 use super::look::{at_holders, at_service, learned, running};
 use super::{Aim, Finding, Findings, Plan, Running, Stage, Step, Stuck, label, stage_name};
@@ -111,6 +111,17 @@ pub(crate) struct Part {
     pub snapshot: Snapshot,
 }
 
+impl Part {
+    /// Whether what is staged has to be compared with what was captured.
+    fn stages_a_clone(&self, stage: &StageName) -> bool {
+        zeebe_snap_backends::open(&self.volume).is_ok_and(|volume| {
+            volume
+                .rollback()
+                .is_some_and(|rollback| rollback.staged(stage).is_some())
+        })
+    }
+}
+
 fn look_at_broker(seen: &Seen, manifest: &Manifest, findings: &mut Findings) -> Option<Part> {
     let node = seen.node;
     let set = &manifest.origin.set;
@@ -127,7 +138,7 @@ fn look_at_broker(seen: &Seen, manifest: &Manifest, findings: &mut Findings) -> 
                 Some(node),
                 why.clone(),
                 "there is nothing to bring back from",
-                "see the README for what is built",
+                "correct `data` or `backend` in cluster.toml",
             );
             return None;
         }
@@ -256,33 +267,36 @@ pub(crate) fn stages(
         nodes: nodes.clone(),
         stopped: running.to_vec(),
     };
-    let verify = each(&|part| Step::Verify {
-        node: part.node,
-        set: origin.set.clone(),
-        volume: part.volume.clone(),
-        snapshot: part.snapshot.clone(),
-    });
-    let verify = match manifest.state() {
-        SetState::Complete => verify,
-        SetState::Captured => Vec::new(),
+    // A snapshot is digested before it is staged, and what the system makes of it is the same; a clone is digested itself.
+    let verify = |clones: bool| -> Vec<Stage> {
+        let complete = manifest.state() == SetState::Complete;
+        let these = parts
+            .iter()
+            .filter(|part| complete && part.stages_a_clone(&stage) == clones);
+        let step = |part: &Part| Step::Verify {
+            node: part.node,
+            set: origin.set.clone(),
+            volume: part.volume.clone(),
+            snapshot: part.snapshot.clone(),
+            stage: clones.then(|| stage.clone()),
+        };
+        // One after another: each digest uses all cores.
+        these.map(|part| Stage::undo(vec![step(part)])).collect()
     };
-    // One after another: each digest uses all cores.
-    let mut stages: Vec<Stage> = verify
-        .into_iter()
-        .map(|step| Stage::undo(vec![step]))
-        .collect();
+    let mut stages = verify(false);
+    stages.push(Stage::undo(each(&|part| {
+        let mut label = label(&origin.cluster, &origin.set, &[part.node]);
+        label.insert("restore".to_owned(), run.to_string());
+        Step::StageData {
+            node: part.node,
+            volume: part.volume.clone(),
+            snapshot: part.snapshot.clone(),
+            stage: stage.clone(),
+            label,
+        }
+    })));
+    stages.extend(verify(true));
     stages.extend([
-        Stage::undo(each(&|part| {
-            let mut label = label(&origin.cluster, &origin.set, part.node);
-            label.insert("restore".to_owned(), run.to_string());
-            Step::StageData {
-                node: part.node,
-                volume: part.volume.clone(),
-                snapshot: part.snapshot.clone(),
-                stage: stage.clone(),
-                label,
-            }
-        })),
         Stage::undo(vec![Step::ProveSeen {
             brokers: holding.to_vec(),
         }]),

@@ -70,12 +70,13 @@ pub enum Step {
     },
     /// Writes the manifest, which makes the set complete.
     Complete { set: SetId },
-    /// Digests a member's snapshot and compares with the set.
+    /// Digests a member's snapshot, or the copy that is staged of it, and compares with the set.
     Verify {
         node: NodeId,
         set: SetId,
         volume: VolumeId,
         snapshot: Snapshot,
+        stage: Option<StageName>,
     },
     /// Makes the new data beside the old.
     StageData {
@@ -288,8 +289,11 @@ impl Step {
             Step::Record { set } => vec![format!("# set {set} is captured")],
             Step::Digest { .. } => vec!["# BLAKE3 of every file of the snapshot".to_owned()],
             Step::Complete { set } => vec![format!("# set {set} is complete")],
-            Step::Verify { .. } => {
-                vec!["# BLAKE3 of every file of the snapshot, compared with the set".to_owned()]
+            Step::Verify { stage, .. } => {
+                let what = stage.as_ref().map_or("the snapshot", |_| "the staged copy");
+                vec![format!(
+                    "# BLAKE3 of every file of {what}, compared with the set"
+                )]
             }
             Step::StageData {
                 volume,
@@ -297,7 +301,7 @@ impl Step {
                 stage,
                 label,
                 ..
-            } => roll(volume, &|r| r.stage(&snapshot.name, stage, label)),
+            } => roll(volume, &|r| r.stage(snapshot, stage, label)),
             Step::Swap { volume, stage, .. } => roll(volume, &|r| r.swap(stage)),
             Step::Commit { .. } => vec!["# written to the journal and synced".to_owned()],
             Step::SwapBack { volume, stage, .. } => roll(volume, &|r| r.reverse(stage)),

@@ -9,7 +9,7 @@ use crate::agent::protocol::Fact;
 use crate::catalog::manifest::{between, milliseconds};
 use crate::id::NodeId;
 use crate::journal::{self, Entry};
-use crate::plan::Step;
+use crate::plan::{Aim, Step};
 
 /// Moments and durations of one run, as the hosts saw them.
 #[derive(Debug, Default)]
@@ -25,6 +25,18 @@ impl Times {
     /// The times of a run.
     pub fn of_run(entries: &[Entry]) -> Times {
         let mut times = Times::default();
+        let sharing = |first: NodeId| -> Vec<NodeId> {
+            let origin = entries.iter().find_map(|entry| match entry {
+                Entry::Plan { plan, .. } => match &plan.aim {
+                    Aim::Backup { origin } => Some(origin),
+                    Aim::Restore { .. } | Aim::Recover => None,
+                },
+                _ => None,
+            });
+            let brokers = origin.into_iter().flat_map(|origin| &origin.brokers);
+            let sharing = brokers.filter(|of| of.captured_with == first);
+            sharing.map(|of| of.node).collect()
+        };
         for (step, performed) in journal::done(entries) {
             match (step.node(), &performed.fact) {
                 (Some(node), Fact::Stopped { asked, ended, .. }) => {
@@ -32,8 +44,10 @@ impl Times {
                     times.phase(node, "stop", between(*asked, *ended));
                 }
                 (Some(node), Fact::Snapshot { sync, snapshot, .. }) => {
-                    times.phase(node, "sync", *sync);
-                    times.phase(node, "snapshot", *snapshot);
+                    for node in sharing(node) {
+                        times.phase(node, "sync", *sync);
+                        times.phase(node, "snapshot", *snapshot);
+                    }
                 }
                 (Some(node), Fact::Started { commanded }) => {
                     times.started.insert(node, *commanded);
@@ -50,7 +64,9 @@ impl Times {
                     }
                 }
                 (Some(node), _) if matches!(step, Step::Flush { .. }) => {
-                    times.phase(node, "flush", between(performed.begun, performed.ended));
+                    for node in sharing(node) {
+                        times.phase(node, "flush", between(performed.begun, performed.ended));
+                    }
                 }
                 _ => {}
             }

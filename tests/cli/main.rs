@@ -5,13 +5,13 @@
 use std::path::Path;
 use std::process::Command;
 
-/// A cluster.toml whose brokers do not run and whose data is on no btrfs.
+/// A cluster.toml whose brokers do not run, and whose data is not where it says.
 fn cluster(dir: &Path) -> String {
     let broker = |node: u32| {
         let data = dir.join(format!("broker {node}/data"));
         std::fs::create_dir_all(&data).unwrap();
         format!(
-            "[[broker]]\nnode_id = {node}\ndata = {data:?}\nmanagement = \"http://127.0.99.1:1\"\n\
+            "[[broker]]\nnode_id = {node}\ndata = {data:?}\nbackend = \"btrfs\"\nmanagement = \"http://127.0.99.1:1\"\n\
              service = {{ start = [\"/bin/true\"], log = \"/dev/null\", environment = {{ TOKEN = \"hunter2\" }} }}\n"
         )
     };
@@ -24,7 +24,7 @@ struct World {
 
 impl World {
     fn new() -> World {
-        // On a memory file system: no backend takes it.
+        // On a memory file system.
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         std::fs::write(dir.path().join("cluster.toml"), cluster(dir.path())).unwrap();
         World { dir }
@@ -91,13 +91,40 @@ fn a_verb_that_is_misspelt_is_usage() {
 }
 
 #[test]
-fn a_cluster_that_no_backend_takes_is_refused_with_reasons() {
+fn a_cluster_whose_backend_does_not_fit_is_refused_with_reasons() {
     let world = World::new();
     insta::assert_snapshot!("check refused", world.run(&["check"]));
     insta::assert_snapshot!("check refused json", world.run(&["check", "--json"]));
     insta::assert_snapshot!("backup refused", world.run(&["backup"]));
     insta::assert_snapshot!("status of brokers that are down", world.run(&["status"]));
     assert!(!world.run(&["status", "--json"]).contains("hunter2"));
+}
+
+#[test]
+fn how_each_broker_is_captured_is_said() {
+    let world = World::new();
+    for _ in 0..2 {
+        world.edit("backend = \"btrfs\"", "backend = \"auto\"");
+    }
+    insta::assert_snapshot!("check good", world.run(&["check"]));
+    insta::assert_snapshot!("check good json", world.run(&["check", "--json"]));
+    insta::assert_snapshot!(
+        "dry run of a backup",
+        world
+            .run(&["backup", "--dry-run"])
+            .split_inclusive('\n')
+            .map(without_times)
+            .collect::<String>()
+    );
+}
+
+/// A line with the set's id made plain.
+fn without_times(line: &str) -> String {
+    let id = |word: &str| word.len() == 16 && word.starts_with("20") && word.ends_with('Z');
+    let between = |c: char| !c.is_ascii_alphanumeric();
+    let ids: Vec<&str> = line.split(between).filter(|word| id(word)).collect();
+    ids.iter()
+        .fold(line.to_owned(), |line, id| line.replace(id, "SET"))
 }
 
 #[test]

@@ -1,28 +1,38 @@
-//! btrfs: a data directory that is a subvolume of its own, reached inside a bigger mount.
+//! btrfs: snapshots of the subvolume that holds a data directory.
 //!
-//! Snapshots and what a rollback keeps stand beside the data, in `.zeebe-snap/<name of the data directory>/`, each with a
-//! sidecar file that says what it is. A swap exchanges two names of one mount, so nothing is unmounted.
-//!
-//! Must not know sets or brokers: what a label says is its writer's business.
+//! How the directory lies decides how it is brought back: one that is a subvolume inside a bigger mount changes names with
+//! a writable snapshot (room `nested`); a mount point, or a folder with other things beside it, gets a clone of its tree
+//! (room `within`). Must not know sets or brokers: what a label says is its writer's business.
 
+mod nested;
 mod place;
 mod show;
+mod within;
 
 use std::path::Path;
 
-use crate::action::Action;
+use serde::{Deserialize, Serialize};
+
 use crate::cmd::{Cmd, System};
-use crate::name::{SnapName, StageName};
-use crate::{
-    Driver, Error, Kept, Label, Obstacle, Progress, Purpose, Result, Rollback, Snapshot, View,
-    Volume, VolumeId, mounts,
-};
-use place::{Place, Stands};
-use show::Shown;
+use crate::exchange::Stands as Lies;
+use crate::name::SnapName;
+use crate::store::Store;
+use crate::{Driver, Error, Obstacle, Result, Snapshot, Volume, VolumeId};
+use nested::Nested;
+use place::Stands;
+use within::Within;
 
 /// The driver.
 #[derive(Debug)]
 pub struct Btrfs;
+
+/// How a data directory lies on btrfs; what a [`VolumeId`] says in detail.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "lies", rename_all = "kebab-case")]
+enum Detail {
+    Nested(Nested),
+    Within(Within),
+}
 
 impl Driver for Btrfs {
     fn name(&self) -> &'static str {
@@ -30,298 +40,120 @@ impl Driver for Btrfs {
     }
 
     fn detect(&self, sys: &dyn System, dir: &Path) -> Result<Option<Box<dyn Volume>>> {
-        let Some(place) = Place::find(dir)? else {
+        if !place::is_on_btrfs(dir)? {
             return Ok(None);
-        };
-        let was = place.stands(sys, dir)?;
-        Ok(Some(Box::new(Subvolume { place, was })))
+        }
+        let is_mount = matches!(Lies::at(dir)?, Lies::Mount { .. });
+        let stands = Stands::at(sys, dir)?;
+        // What was a subvolume when its snapshots were taken becomes one again.
+        if !is_mount
+            && (matches!(stands, Stands::Subvolume { .. })
+                || has_snapshots(sys, &Store::beside(dir))?)
+        {
+            return Ok(Some(Box::new(Nested::new(dir, stands))));
+        }
+        Ok(match Within::find(sys, dir)? {
+            Some(within) => Some(Box::new(within)),
+            None => None,
+        })
     }
 
     fn open(&self, id: &VolumeId) -> Result<Box<dyn Volume>> {
-        let subvolume: Subvolume =
+        let detail: Detail =
             serde_json::from_value(id.detail.clone()).map_err(|error| Error::Id {
                 backend: id.backend.clone(),
                 why: error.to_string(),
             })?;
-        Ok(Box::new(subvolume))
+        Ok(match detail {
+            Detail::Nested(nested) => Box::new(nested),
+            Detail::Within(within) => Box::new(within),
+        })
     }
 }
 
-/// A subvolume that holds a data directory.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-struct Subvolume {
-    #[serde(flatten)]
-    place: Place,
-    /// What stood at the data directory's path when it was looked at.
-    was: Stands,
+/// The id of what `detail` says.
+fn id(title: String, detail: &Detail) -> VolumeId {
+    VolumeId {
+        backend: Btrfs.name().to_owned(),
+        title,
+        // Paths are UTF-8, which was seen to in detection, and nothing else can fail.
+        detail: serde_json::to_value(detail).unwrap_or_default(),
+    }
 }
 
 fn btrfs<const N: usize>(words: [&str; N]) -> Cmd {
     Cmd::new("btrfs").args(words)
 }
 
-impl Subvolume {
-    /// The label of what stands at `path`, if this program made it there: the sidecar names the subvolume it was taken
-    /// of, and `path` must be a snapshot of just that.
-    fn label(&self, shown: &Shown, sidecar: &Path) -> Result<Option<Label>> {
-        Ok(place::read_sidecar(sidecar)?
-            .filter(|side| side.parent_uuid.is_some() && side.parent_uuid == shown.parent_uuid)
-            .map(|side| side.label))
-    }
-}
-
-impl Subvolume {
-    /// A commit of its own (`delete -C`) can wait for the file system's next, up to 30 s; a sync does not (both measured
-    /// with brokers writing beside it).
-    fn delete(&self, name: &str) -> Vec<Action> {
-        vec![
-            Action::Run(btrfs(["subvolume", "delete"]).arg(self.place.of(name))),
-            Action::Sync(self.place.folder()),
-        ]
-    }
-}
-
-impl Volume for Subvolume {
-    fn id(&self) -> VolumeId {
-        VolumeId {
-            backend: Btrfs.name().to_owned(),
-            title: format!("btrfs subvolume {}", self.place.data.display()),
-            detail: serde_json::json!({ "data": self.place.data, "was": self.was }),
-        }
-    }
-
-    fn data(&self) -> &Path {
-        &self.place.data
-    }
-
-    fn obstacles(&self, sys: &dyn System, purpose: Purpose) -> Result<Vec<Obstacle>> {
-        let data = self.place.data.display();
-        let mut found = Vec::new();
-        let all = mounts::read()?;
-        for mount in mounts::at_or_below(&all, &self.place.data) {
-            found.push(Obstacle {
-                what: format!("{} is a mount point", mount.point.display()),
-                why: "a mount below the data is not in its snapshot, and a mounted data directory cannot be swapped by a \
-                      rename; neither is built yet"
-                    .to_owned(),
-                todo: "use a subvolume inside a mount, such as /srv/zeebe/data below a mount at /srv".to_owned(),
-            });
-        }
-        if purpose == Purpose::Capture {
-            match &self.was {
-                Stands::Subvolume { .. } => {
-                    let list = sys.run(&btrfs(["subvolume", "list", "-o"]).arg(&self.place.data))?;
-                    for nested in show::parse_list(&list)? {
-                        found.push(Obstacle {
-                            what: format!("{data} has the subvolume {nested} inside it"),
-                            why: "a snapshot shows a nested subvolume as an empty folder".to_owned(),
-                            todo: "move it out of the data directory, or make it a plain folder".to_owned(),
-                        });
-                    }
-                }
-                Stands::Folder { .. } => found.push(Obstacle {
-                    what: format!("{data} is a plain folder on btrfs, not a subvolume"),
-                    why: "only a whole subvolume can be snapshotted; a folder beside others is not built yet".to_owned(),
-                    todo: format!("with the broker stopped: mv {data} {data}.old; btrfs subvolume create {data}; \
-                                   cp -a --reflink=always {data}.old/. {data}/; rm -rf {data}.old"),
-                }),
-                Stands::Nothing => found.push(Obstacle {
-                    what: format!("{data} does not exist"),
-                    why: "there is nothing to back up".to_owned(),
-                    todo: "correct `data` in cluster.toml, or restore a set".to_owned(),
-                }),
-            }
-        }
-        Ok(found)
-    }
-
-    fn list(&self, sys: &dyn System) -> Result<Vec<Snapshot>> {
-        let mut snapshots = Vec::new();
-        for name in self.place.entries::<SnapName>()? {
-            let path = self.place.of(name.as_str());
-            let Some(shown) = self.place.shown(sys, &path)? else {
-                continue;
-            };
-            // What a rollback staged or keeps is writable and stands here too.
-            if shown.readonly {
-                let label = self.label(&shown, &self.place.sidecar(name.as_str()))?;
-                snapshots.push(Snapshot {
-                    name,
-                    identity: shown.uuid,
-                    label,
-                });
-            }
-        }
-        snapshots.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(snapshots)
-    }
-
-    fn find(&self, sys: &dyn System, name: &SnapName) -> Result<Option<Snapshot>> {
-        let path = self.place.of(name.as_str());
-        let Some(shown) = self.place.shown(sys, &path)? else {
-            // A snapshot would be made inside a folder of its name.
-            return match self.place.stands(sys, &path)? {
-                Stands::Nothing => Ok(None),
-                other => Err(Error::State(format!("{} is {other}", path.display()))),
-            };
+/// The snapshot `name` in `store`. It is ours if the sidecar names the subvolume it was taken of, and it is a frozen
+/// snapshot of just that.
+fn snapshot(sys: &dyn System, store: &Store, name: &SnapName) -> Result<Option<Snapshot>> {
+    let path = store.of(name.as_str());
+    let Some(shown) = place::shown(sys, &path)? else {
+        // A snapshot would be made inside a folder of its name.
+        return match Stands::at(sys, &path)? {
+            Stands::Nothing => Ok(None),
+            other => Err(Error::State(format!("{} is {other}", path.display()))),
         };
-        let label = match shown.readonly {
-            true => self.label(&shown, &self.place.sidecar(name.as_str()))?,
-            false => None,
-        };
-        Ok(Some(Snapshot {
-            name: name.clone(),
-            identity: shown.uuid,
-            label,
-        }))
-    }
-
-    fn prepare(&self, name: &SnapName, label: &Label) -> Vec<Action> {
-        vec![
-            Action::MakeDir(self.place.folder()),
-            self.place
-                .write_sidecar(name.as_str(), label, self.was.uuid()),
-        ]
-    }
-
-    fn snapshot(&self, name: &SnapName) -> Vec<Action> {
-        let cmd = btrfs(["subvolume", "snapshot", "-r"])
-            .arg(&self.place.data)
-            .arg(self.place.of(name.as_str()));
-        vec![Action::Run(cmd)]
-    }
-
-    fn destroy(&self, name: &SnapName) -> Vec<Action> {
-        self.delete(name.as_str())
-    }
-
-    fn unprepare(&self, name: &SnapName) -> Vec<Action> {
-        self.place.forget(name.as_str())
-    }
-
-    fn view(&self, name: &SnapName) -> View {
-        View {
-            path: self.place.of(name.as_str()),
-            open: Vec::new(),
-            close: Vec::new(),
-        }
-    }
-
-    fn rollback(&self) -> Option<&dyn Rollback> {
-        Some(self)
-    }
+    };
+    let label = store
+        .read_sidecar(name.as_str())?
+        .filter(|side| shown.readonly && side.parent_uuid.is_some())
+        .filter(|side| side.parent_uuid == shown.parent_uuid)
+        .map(|side| side.label);
+    Ok(Some(Snapshot {
+        name: name.clone(),
+        identity: shown.uuid,
+        label,
+    }))
 }
 
-impl Rollback for Subvolume {
-    fn stage(&self, from: &SnapName, stage: &StageName, label: &Label) -> Vec<Action> {
-        let copy = btrfs(["subvolume", "snapshot"])
-            .arg(self.place.of(from.as_str()))
-            .arg(self.place.of(stage.as_str()));
-        // The label is for what is kept after the swap; where there is no data nothing will be.
-        let sidecar = (self.was != Stands::Nothing)
-            .then(|| self.place.write_sidecar(stage.as_str(), label, None));
-        sidecar.into_iter().chain([Action::Run(copy)]).collect()
+/// The frozen subvolumes in `store`.
+fn snapshots(sys: &dyn System, store: &Store) -> Result<Vec<Snapshot>> {
+    let mut found = Vec::new();
+    for name in store.entries::<SnapName>()? {
+        // What a rollback staged or keeps is writable and stands here too.
+        let shown = place::shown(sys, &store.of(name.as_str()))?;
+        if shown.is_some_and(|shown| shown.readonly) {
+            found.extend(snapshot(sys, store, &name)?);
+        }
     }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
 
-    fn swap(&self, stage: &StageName) -> Vec<Action> {
-        vec![Action::SwapNames(
-            self.place.data.clone(),
-            self.place.of(stage.as_str()),
-        )]
-    }
+fn has_snapshots(sys: &dyn System, store: &Store) -> Result<bool> {
+    Ok(!snapshots(sys, store)?.is_empty())
+}
 
-    fn reverse(&self, stage: &StageName) -> Vec<Action> {
-        self.swap(stage)
-    }
-
-    fn discard(&self, stage: &StageName) -> Vec<Action> {
-        let mut actions = self.delete(stage.as_str());
-        actions.extend(self.place.forget(stage.as_str()));
-        actions
-    }
-
-    fn progress(&self, sys: &dyn System, from: &Snapshot, stage: &StageName) -> Result<Progress> {
-        let live = self.place.stands(sys, &self.place.data)?;
-        let beside = self.place.stands(sys, &self.place.of(stage.as_str()))?;
-        // The copy is known by what it was taken of; the old data by what it was when the plan was made.
-        let copy = |stands: &Stands| stands.parent() == Some(&from.identity) && *stands != self.was;
-        Ok(match (&live, &beside) {
-            (live, Stands::Nothing) if *live == self.was => Progress::Untouched,
-            (live, beside) if *live == self.was && copy(beside) => Progress::Staged,
-            (live, beside) if copy(live) && *beside == self.was => Progress::Swapped,
-            _ => Progress::Unclear(format!(
-                "{} is {live}, {} is {beside}; expected were {} and a snapshot of {}",
-                self.place.data.display(),
-                self.place.of(stage.as_str()).display(),
-                self.was,
-                from.identity
-            )),
+/// Subvolumes inside `folder`, which lies in the subvolume at `subvolume`, are not in its snapshot.
+fn nested_subvolumes(
+    sys: &dyn System,
+    subvolume: &Path,
+    folder: &Path,
+    leave_out: &Path,
+) -> Result<Vec<Obstacle>> {
+    let top = show::parse_path(&sys.run(&btrfs(["subvolume", "show"]).arg(subvolume))?)?;
+    let list = sys.run(&btrfs(["subvolume", "list", "-o"]).arg(subvolume))?;
+    let below = |path: &str| {
+        Path::new(path)
+            .strip_prefix(&top)
+            .ok()
+            .map(|rest| subvolume.join(rest))
+    };
+    let inside = show::parse_list(&list)?
+        .into_iter()
+        .filter_map(|path| below(&path))
+        .filter(|path| path.starts_with(folder) && !path.starts_with(leave_out));
+    Ok(inside
+        .map(|nested| Obstacle {
+            what: format!(
+                "{} has the subvolume {} inside it",
+                folder.display(),
+                nested.display()
+            ),
+            why: "a snapshot shows a nested subvolume as an empty folder".to_owned(),
+            todo: "move it out of the data directory, or make it a plain folder".to_owned(),
         })
-    }
-
-    fn kept(&self, sys: &dyn System) -> Result<Vec<Kept>> {
-        let mut kept = Vec::new();
-        for name in self.place.entries::<StageName>()? {
-            let path = self.place.of(name.as_str());
-            let frozen = self
-                .place
-                .shown(sys, &path)?
-                .is_some_and(|shown| shown.readonly);
-            if !frozen {
-                let label =
-                    place::read_sidecar(&self.place.sidecar(name.as_str()))?.map(|side| side.label);
-                kept.push(Kept { name, path, label });
-            }
-        }
-        kept.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(kept)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn subvolume() -> Subvolume {
-        Subvolume {
-            place: Place {
-                data: "/srv/zeebe 0/data".into(),
-            },
-            was: Stands::Subvolume {
-                uuid: "26cadf4a".into(),
-                parent_uuid: None,
-            },
-        }
-    }
-
-    fn lines(actions: Vec<Action>) -> String {
-        actions.iter().map(|action| format!("{action}\n")).collect()
-    }
-
-    #[test]
-    fn builders_print_the_commands_an_admin_would_type() {
-        let snap = SnapName::try_from("zeebe-snap-20261123T014500Z".to_owned()).unwrap();
-        let stage = StageName::try_from("restore-20261124T120000Z".to_owned()).unwrap();
-        let volume = subvolume();
-        insta::assert_snapshot!(lines(volume.prepare(&snap, &Label::new())), @r"
-        mkdir -p -m 700 '/srv/zeebe 0/.zeebe-snap/data'
-        install -m 600 /dev/stdin '/srv/zeebe 0/.zeebe-snap/data/zeebe-snap-20261123T014500Z.json'   # 49 bytes
-        ");
-        insta::assert_snapshot!(lines(volume.snapshot(&snap)), @"btrfs subvolume snapshot -r '/srv/zeebe 0/data' '/srv/zeebe 0/.zeebe-snap/data/zeebe-snap-20261123T014500Z'");
-        insta::assert_snapshot!(lines(volume.destroy(&snap)), @r"
-        btrfs subvolume delete '/srv/zeebe 0/.zeebe-snap/data/zeebe-snap-20261123T014500Z'
-        sync -f '/srv/zeebe 0/.zeebe-snap/data'
-        ");
-        insta::assert_snapshot!(lines(volume.stage(&snap, &stage, &Label::new())), @r"
-        install -m 600 /dev/stdin '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z.json'   # 43 bytes
-        btrfs subvolume snapshot '/srv/zeebe 0/.zeebe-snap/data/zeebe-snap-20261123T014500Z' '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z'
-        ");
-        insta::assert_snapshot!(lines(volume.swap(&stage)), @"mv --exchange '/srv/zeebe 0/data' '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z'");
-    }
-
-    #[test]
-    fn an_id_opens_as_the_same_volume() {
-        let volume = subvolume();
-        assert_eq!(crate::open(&volume.id()).unwrap().id(), volume.id());
-    }
+        .collect())
 }

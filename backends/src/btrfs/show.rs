@@ -38,6 +38,21 @@ pub fn parse_show(output: &[u8]) -> Result<Shown> {
     })
 }
 
+/// The first line of `btrfs subvolume show PATH`: where the subvolume lies from the top of the file system, which itself is "/".
+pub fn parse_path(output: &[u8]) -> Result<String> {
+    let text = String::from_utf8_lossy(output);
+    match text.lines().next() {
+        Some(line) if !line.is_empty() && !line.starts_with('\t') => {
+            Ok(line.trim_start_matches('/').to_owned())
+        }
+        line => Err(Error::Answer {
+            cmd: "btrfs subvolume show".to_owned(),
+            line: line.unwrap_or_default().chars().take(200).collect(),
+            expected: "a path",
+        }),
+    }
+}
+
 /// Reads the output of `btrfs subvolume list -o PATH`: the paths of the subvolumes, from the top of the file system.
 pub fn parse_list(output: &[u8]) -> Result<Vec<String>> {
     let text = String::from_utf8_lossy(output);
@@ -74,6 +89,9 @@ mod tests {
             Some("26cadf4a-213e-d448-b240-581e0efbdba8")
         );
         assert!(shown.readonly);
+        assert_eq!(parse_path(SNAPSHOT).unwrap(), "t/.z/snap");
+        assert_eq!(parse_path(b"/\n\tName: \t\t\t<FS_TREE>\n").unwrap(), "");
+        assert!(parse_path(b"\tName: \t\t\tsnap\n").is_err());
     }
 
     #[test]

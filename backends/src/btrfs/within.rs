@@ -1,0 +1,282 @@
+//! A data directory in a subvolume that is not its own alone: a mount point, or a folder with other things beside it.
+//!
+//! The subvolume's snapshot captures it. What is brought back is its own tree and nothing beside it, cloned out of the
+//! snapshot. Brokers whose folders lie in one subvolume share its snapshots, which stand in the subvolume's root.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::place::{ROOT_INODE, Stands};
+use super::{Detail, btrfs, id, nested_subvolumes, place, snapshot, snapshots};
+use crate::action::Action;
+use crate::cmd::System;
+use crate::exchange::{Exchange, Stands as Lies};
+use crate::name::{SnapName, StageName};
+use crate::store::{self, Store};
+use crate::{
+    Error, Kept, Label, Obstacle, Progress, Purpose, Result, Rollback, Snapshot, View, Volume,
+    VolumeId, mounts,
+};
+
+/// A folder of a subvolume, or all of one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Within {
+    /// The root of the subvolume, as it can be reached.
+    subvolume: PathBuf,
+    uuid: String,
+    exchange: Exchange,
+}
+
+impl Within {
+    /// The subvolume around `dir`, or at it; `None` where its root cannot be reached, as below a bind mount of a part.
+    pub fn find(sys: &dyn System, dir: &Path) -> Result<Option<Within>> {
+        let exchange = Exchange::of(dir)?;
+        let start = match exchange.was {
+            Lies::Nothing => dir.parent().unwrap_or(dir),
+            Lies::Folder(_) | Lies::Mount { .. } => dir,
+        };
+        let Some(subvolume) = root_of(start)? else {
+            return Ok(None);
+        };
+        let Stands::Subvolume { uuid, .. } = Stands::at(sys, subvolume)? else {
+            return Ok(None);
+        };
+        Ok(Some(Within {
+            subvolume: subvolume.to_owned(),
+            uuid,
+            exchange,
+        }))
+    }
+
+    fn store(&self) -> Store {
+        Store::inside(&self.subvolume)
+    }
+
+    /// Where the data directory lies in the subvolume; empty if it is all of it.
+    fn part(&self) -> &Path {
+        let data = &self.exchange.data;
+        data.strip_prefix(&self.subvolume).unwrap_or(data)
+    }
+}
+
+/// The root of the subvolume that `path` lies in, if the way up to it crosses no mount.
+fn root_of(path: &Path) -> Result<Option<&Path>> {
+    let look = |path: &Path| std::fs::metadata(path).map_err(Error::io("look at", path));
+    let device = look(path)?.dev();
+    for path in path.ancestors() {
+        let meta = look(path)?;
+        if meta.dev() != device {
+            return Ok(None);
+        }
+        if meta.ino() == ROOT_INODE {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+impl Volume for Within {
+    fn id(&self) -> VolumeId {
+        let data = self.exchange.data.display();
+        let title = match self.part() == Path::new("") {
+            true => format!("btrfs mount {data}"),
+            false => format!(
+                "folder {data} of btrfs subvolume {}",
+                self.subvolume.display()
+            ),
+        };
+        id(title, &Detail::Within(self.clone()))
+    }
+
+    fn data(&self) -> &Path {
+        &self.exchange.data
+    }
+
+    fn leave_out(&self) -> Vec<std::ffi::OsString> {
+        self.exchange.leave_out()
+    }
+
+    fn freezes(&self) -> String {
+        format!("btrfs subvolume {}", self.uuid)
+    }
+
+    fn obstacles(&self, sys: &dyn System, purpose: Purpose) -> Result<Vec<Obstacle>> {
+        let data = &self.exchange.data;
+        let mut found = mounts::obstacles(data)?;
+        if self.uuid == "-" {
+            found.push(Obstacle {
+                what: format!("the subvolume {} has no UUID", self.subvolume.display()),
+                why: "its snapshots could not be told from those of others (it was made by btrfs-progs before 4.16)".to_owned(),
+                todo: "keep the data in a subvolume of its own".to_owned(),
+            });
+        }
+        if purpose == Purpose::Capture {
+            if self.exchange.was == Lies::Nothing {
+                found.push(Obstacle::missing(data));
+            }
+            let ours = self.subvolume.join(store::NAME);
+            found.extend(nested_subvolumes(sys, &self.subvolume, data, &ours)?);
+        }
+        Ok(found)
+    }
+
+    fn list(&self, sys: &dyn System) -> Result<Vec<Snapshot>> {
+        snapshots(sys, &self.store())
+    }
+
+    fn find(&self, sys: &dyn System, name: &SnapName) -> Result<Option<Snapshot>> {
+        snapshot(sys, &self.store(), name)
+    }
+
+    fn prepare(&self, name: &SnapName, label: &Label) -> Vec<Action> {
+        self.store()
+            .write_sidecar(name.as_str(), label, Some(&self.uuid))
+    }
+
+    fn snapshot(&self, name: &SnapName) -> Vec<Action> {
+        let cmd = btrfs(["subvolume", "snapshot", "-r"])
+            .arg(&self.subvolume)
+            .arg(self.store().of(name.as_str()));
+        vec![Action::Run(cmd)]
+    }
+
+    fn destroy(&self, name: &SnapName) -> Vec<Action> {
+        place::delete(&self.store(), name.as_str())
+    }
+
+    fn unprepare(&self, name: &SnapName) -> Vec<Action> {
+        self.store().forget(name.as_str())
+    }
+
+    fn view(&self, name: &SnapName) -> View {
+        let all = self.store().of(name.as_str());
+        View {
+            leave_out: self.exchange.leave_out(),
+            ..View::of(match self.part() == Path::new("") {
+                true => all,
+                false => all.join(self.part()),
+            })
+        }
+    }
+
+    fn rollback(&self) -> Option<&dyn Rollback> {
+        Some(self)
+    }
+}
+
+impl Rollback for Within {
+    fn stage(&self, from: &Snapshot, stage: &StageName, label: &Label) -> Vec<Action> {
+        self.exchange
+            .stage(self.view(&from.name), from, stage, label)
+    }
+
+    fn staged(&self, stage: &StageName) -> Option<PathBuf> {
+        Some(self.exchange.store().of(stage.as_str()))
+    }
+
+    fn swap(&self, stage: &StageName) -> Vec<Action> {
+        self.exchange.swap(stage)
+    }
+
+    fn reverse(&self, stage: &StageName) -> Vec<Action> {
+        self.exchange.reverse(stage)
+    }
+
+    fn discard(&self, stage: &StageName) -> Vec<Action> {
+        self.exchange.discard(stage)
+    }
+
+    fn clear(&self, stage: &StageName) -> Vec<Action> {
+        self.exchange.clear(stage)
+    }
+
+    fn progress(&self, _: &dyn System, from: &Snapshot, stage: &StageName) -> Result<Progress> {
+        self.exchange.progress(from, stage)
+    }
+
+    fn kept(&self, _: &dyn System) -> Result<Vec<Kept>> {
+        self.exchange.kept()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::Inode;
+
+    fn within(subvolume: &str, data: &str, was: &str) -> Within {
+        let exchange = format!(r#"{{ "data": {data:?}, {was} }}"#);
+        Within {
+            subvolume: subvolume.into(),
+            uuid: "26cadf4a".to_owned(),
+            exchange: serde_json::from_str(&exchange).unwrap(),
+        }
+    }
+
+    fn lines(volume: &Within) -> String {
+        let snap = SnapName::try_from("zeebe-snap-20261123T014500Z".to_owned()).unwrap();
+        let stage = StageName::try_from("restore-20261124T120000Z".to_owned()).unwrap();
+        let taken = Snapshot {
+            name: snap.clone(),
+            identity: "619bf1db".to_owned(),
+            label: None,
+        };
+        let mut all = volume.snapshot(&snap);
+        all.extend(volume.stage(&taken, &stage, &Label::new()));
+        all.extend(volume.swap(&stage));
+        all.extend(volume.discard(&stage));
+        all.iter().map(|action| format!("{action}\n")).collect()
+    }
+
+    #[test]
+    fn a_folder_is_cloned_out_of_the_snapshot_of_all() {
+        let root = Inode {
+            ino: 300,
+            born: None,
+        };
+        let was = format!(
+            r#""by": "name", "was": {{ "folder": {} }}"#,
+            serde_json::to_string(&root).unwrap()
+        );
+        let volume = within("/srv", "/srv/zeebe 0/data", &was);
+        insta::assert_snapshot!(lines(&volume), @r"
+        btrfs subvolume snapshot -r /srv /srv/.zeebe-snap/zeebe-snap-20261123T014500Z
+        mkdir -p -m 700 '/srv/zeebe 0/.zeebe-snap/data'
+        install -m 600 /dev/stdin '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z.json'   # 43 bytes
+        cp -a --reflink=auto '/srv/.zeebe-snap/zeebe-snap-20261123T014500Z/zeebe 0/data' '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z'
+        mv --exchange '/srv/zeebe 0/data' '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z'
+        rm -rf '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z'
+        rm -f '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z.seal'
+        rm -f '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z.json'
+        rmdir --ignore-fail-on-non-empty '/srv/zeebe 0/.zeebe-snap/data'
+        rmdir --ignore-fail-on-non-empty '/srv/zeebe 0/.zeebe-snap'
+        ");
+    }
+
+    #[test]
+    fn a_mount_point_keeps_its_place() {
+        let root = Inode {
+            ino: 256,
+            born: None,
+        };
+        let was = format!(
+            r#""by": "entry", "was": {{ "mount": {{ "root": {}, "part": "/@data", "fstype": "btrfs" }} }}"#,
+            serde_json::to_string(&root).unwrap()
+        );
+        let volume = within("/srv/data", "/srv/data", &was);
+        insta::assert_snapshot!(lines(&volume), @r"
+        btrfs subvolume snapshot -r /srv/data /srv/data/.zeebe-snap/zeebe-snap-20261123T014500Z
+        mkdir -p -m 700 /srv/data/.zeebe-snap
+        install -m 600 /dev/stdin /srv/data/.zeebe-snap/restore-20261124T120000Z.json   # 43 bytes
+        cp -a --reflink=auto /srv/data/.zeebe-snap/zeebe-snap-20261123T014500Z /srv/data/.zeebe-snap/restore-20261124T120000Z   # without .zeebe-snap
+        mv --exchange /srv/data/* /srv/data/.zeebe-snap/restore-20261124T120000Z/   # each entry, without .zeebe-snap
+        rm -rf /srv/data/.zeebe-snap/.restore-20261124T120000Z.*   # the journal of the exchange
+        rm -rf /srv/data/.zeebe-snap/restore-20261124T120000Z
+        rm -f /srv/data/.zeebe-snap/restore-20261124T120000Z.seal
+        rm -f /srv/data/.zeebe-snap/restore-20261124T120000Z.json
+        rmdir --ignore-fail-on-non-empty /srv/data/.zeebe-snap
+        ");
+    }
+}

@@ -1,0 +1,255 @@
+//! copy: where there is no snapshot, a clone of the data directory's tree is one. It shares blocks where the file system
+//! can (a reflink); else every byte is copied while the broker is down.
+//!
+//! Clones and what a rollback keeps stand in `.zeebe-snap`, beside the data directory or, if it is a mount point, inside.
+//! Must not know sets or brokers.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::action::Action;
+use crate::cmd::System;
+use crate::exchange::{Exchange, Stands, folder};
+use crate::name::{SnapName, StageName};
+use crate::store::Store;
+use crate::tree::{self, Pass, Weight};
+use crate::{
+    Cost, Driver, Error, Kept, Label, Obstacle, Progress, Purpose, Result, Rollback, Snapshot,
+    View, Volume, VolumeId, mounts,
+};
+
+/// The driver.
+#[derive(Debug)]
+pub struct Copy;
+
+impl Driver for Copy {
+    fn name(&self) -> &'static str {
+        "copy"
+    }
+
+    fn detect(&self, _: &dyn System, dir: &Path) -> Result<Option<Box<dyn Volume>>> {
+        // Any folder can be copied.
+        if !dir.parent().is_some_and(Path::is_dir) {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Tree {
+            exchange: Exchange::of(dir)?,
+        })))
+    }
+
+    fn open(&self, id: &VolumeId) -> Result<Box<dyn Volume>> {
+        let tree: Tree = serde_json::from_value(id.detail.clone()).map_err(|error| Error::Id {
+            backend: id.backend.clone(),
+            why: error.to_string(),
+        })?;
+        Ok(Box::new(tree))
+    }
+}
+
+/// A data directory whose tree is cloned.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Tree {
+    exchange: Exchange,
+}
+
+impl Tree {
+    fn store(&self) -> Store {
+        self.exchange.store()
+    }
+
+    fn at(&self, name: &SnapName) -> PathBuf {
+        self.store().of(name.as_str())
+    }
+
+    /// A folder of the file system that clones are made on.
+    fn around(&self) -> &Path {
+        let data = &self.exchange.data;
+        match self.exchange.was {
+            Stands::Mount { .. } => data,
+            Stands::Nothing | Stands::Folder(_) => data.parent().unwrap_or(data),
+        }
+    }
+
+    /// What a clone of `from` costs.
+    fn cost_of(&self, from: &Path) -> Result<Cost> {
+        let around = self.around();
+        let shares =
+            tree::shares_blocks(around).map_err(Error::io("try to share blocks in", around))?;
+        let leave_out = self.exchange.leave_out();
+        let pass = Pass {
+            leave_out: &leave_out,
+            ..Pass::new()
+        };
+        let Weight { entries, allocated } = tree::weigh(from, &pass)?;
+        Ok(match shares {
+            true => Cost::Clone { entries },
+            false => Cost::Copy { bytes: allocated },
+        })
+    }
+
+    /// Whether there is room for one more copy of `from`.
+    fn room(&self, from: &Path) -> Result<Option<Obstacle>> {
+        let Cost::Copy { bytes } = self.cost_of(from)? else {
+            return Ok(None);
+        };
+        let around = self.around();
+        let fs = rustix::fs::statvfs(around).map_err(Error::io("look at the room in", around))?;
+        let free = fs.f_bavail * fs.f_frsize;
+        Ok((bytes > free).then(|| Obstacle {
+            what: format!(
+                "{} holds {} MiB, and the file system around it has {} MiB free",
+                from.display(),
+                bytes >> 20,
+                free >> 20
+            ),
+            why: "it cannot share blocks between files, so each copy needs that room again"
+                .to_owned(),
+            todo: "make room, or use a file system with snapshots or reflinks (btrfs, xfs, ZFS)"
+                .to_owned(),
+        }))
+    }
+}
+
+impl Volume for Tree {
+    fn id(&self) -> VolumeId {
+        VolumeId {
+            backend: Copy.name().to_owned(),
+            title: match self.exchange.was {
+                Stands::Mount { .. } => format!("mount {}, copied", self.exchange.data.display()),
+                _ => format!("folder {}, copied", self.exchange.data.display()),
+            },
+            detail: serde_json::to_value(self).unwrap_or_default(),
+        }
+    }
+
+    fn data(&self) -> &Path {
+        &self.exchange.data
+    }
+
+    fn leave_out(&self) -> Vec<OsString> {
+        self.exchange.leave_out()
+    }
+
+    fn cost(&self) -> Result<Cost> {
+        match self.exchange.was {
+            Stands::Nothing => Ok(Cost::Copy { bytes: 0 }),
+            Stands::Folder(_) | Stands::Mount { .. } => self.cost_of(&self.exchange.data),
+        }
+    }
+
+    fn obstacles(&self, sys: &dyn System, purpose: Purpose) -> Result<Vec<Obstacle>> {
+        let data = &self.exchange.data;
+        let mut found = mounts::obstacles(data)?;
+        match (purpose, &self.exchange.was) {
+            (Purpose::Capture, Stands::Nothing) => found.push(Obstacle::missing(data)),
+            (Purpose::Capture, _) => found.extend(self.room(data)?),
+            (Purpose::BringBack, _) => {
+                // The newest stands for them all.
+                if let Some(newest) = self.list(sys)?.last() {
+                    found.extend(self.room(&self.at(&newest.name))?);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn list(&self, sys: &dyn System) -> Result<Vec<Snapshot>> {
+        let store = self.store();
+        let mut found = Vec::new();
+        for name in store.entries::<SnapName>()? {
+            // What a rollback staged or keeps stands here too.
+            let seal = store.read_seal(name.as_str())?;
+            if seal.is_none_or(|seal| seal.of.is_none()) {
+                found.extend(self.find(sys, &name)?);
+            }
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    fn find(&self, _: &dyn System, name: &SnapName) -> Result<Option<Snapshot>> {
+        let Some(root) = folder(&self.at(name))? else {
+            return Ok(None);
+        };
+        let store = self.store();
+        let seal = store.read_seal(name.as_str())?;
+        let whole = seal.is_some_and(|seal| seal.of.is_none() && seal.root == root);
+        let sidecar = store.read_sidecar(name.as_str())?.filter(|_| whole);
+        Ok(Some(Snapshot {
+            name: name.clone(),
+            identity: root.to_string(),
+            label: sidecar.map(|side| side.label),
+        }))
+    }
+
+    fn prepare(&self, name: &SnapName, label: &Label) -> Vec<Action> {
+        self.store().write_sidecar(name.as_str(), label, None)
+    }
+
+    fn snapshot(&self, name: &SnapName) -> Vec<Action> {
+        vec![Action::CloneTree {
+            from: self.exchange.data.clone(),
+            to: self.at(name),
+            leave_out: self.exchange.leave_out(),
+            seal: self.store().seal(name.as_str()),
+            of: None,
+        }]
+    }
+
+    fn destroy(&self, name: &SnapName) -> Vec<Action> {
+        vec![Action::RemoveTree(self.at(name))]
+    }
+
+    fn unprepare(&self, name: &SnapName) -> Vec<Action> {
+        // A clone that was cut has left a part.
+        let mut actions = vec![Action::RemoveTree(self.at(name))];
+        actions.extend(self.store().forget(name.as_str()));
+        actions
+    }
+
+    fn view(&self, name: &SnapName) -> View {
+        View::of(self.at(name))
+    }
+
+    fn rollback(&self) -> Option<&dyn Rollback> {
+        Some(self)
+    }
+}
+
+impl Rollback for Tree {
+    fn stage(&self, from: &Snapshot, stage: &StageName, label: &Label) -> Vec<Action> {
+        self.exchange
+            .stage(self.view(&from.name), from, stage, label)
+    }
+
+    fn staged(&self, stage: &StageName) -> Option<PathBuf> {
+        Some(self.store().of(stage.as_str()))
+    }
+
+    fn swap(&self, stage: &StageName) -> Vec<Action> {
+        self.exchange.swap(stage)
+    }
+
+    fn reverse(&self, stage: &StageName) -> Vec<Action> {
+        self.exchange.reverse(stage)
+    }
+
+    fn discard(&self, stage: &StageName) -> Vec<Action> {
+        self.exchange.discard(stage)
+    }
+
+    fn clear(&self, stage: &StageName) -> Vec<Action> {
+        self.exchange.clear(stage)
+    }
+
+    fn progress(&self, _: &dyn System, from: &Snapshot, stage: &StageName) -> Result<Progress> {
+        self.exchange.progress(from, stage)
+    }
+
+    fn kept(&self, _: &dyn System) -> Result<Vec<Kept>> {
+        self.exchange.kept()
+    }
+}

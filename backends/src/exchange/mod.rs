@@ -1,0 +1,286 @@
+//! Bringing a data directory back by a clone of a captured tree: staged in its `.zeebe-snap`, then exchanged with what is
+//! there, by one rename. A mount point cannot be renamed: there the entries are exchanged one by one, journalled, so that
+//! nothing is unmounted and what a boot mounts stays right.
+//!
+//! Must not know how the captured tree came to be, nor whose it is.
+
+pub(crate) mod entries;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::action::Action;
+use crate::mounts::{self, Mount};
+use crate::store::{self, Store};
+use crate::tree::Inode;
+use crate::{Error, Kept, Label, Progress, Result, Snapshot, StageName, View};
+use entries::{Journal, Listing};
+
+/// How a data directory and a staged tree change places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum By {
+    /// Their names do.
+    Name,
+    /// Their entries do.
+    Entry,
+}
+
+/// How two folders are after an exchange of entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exchanged {
+    /// The staged tree's entries are in the data directory.
+    Swapped,
+    /// They are where they were staged.
+    Back,
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stands {
+    /// Nothing.
+    Nothing,
+    /// A folder.
+    Folder(Inode),
+    /// A folder on which a file system, or a part of one, is mounted.
+    Mount {
+        /// The mounted root.
+        root: Inode,
+        /// Which part of the file system it is.
+        part: PathBuf,
+        /// "btrfs", "ext4".
+        fstype: String,
+    },
+}
+
+impl fmt::Display for Stands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stands::Nothing => f.write_str("not there"),
+            Stands::Folder(inode) => write!(f, "folder {inode}"),
+            Stands::Mount { root, part, fstype } => {
+                write!(f, "a mount of {} of {fstype}, {root}", part.display())
+            }
+        }
+    }
+}
+
+impl Stands {
+    /// What stands at `path`.
+    pub fn at(path: &Path) -> Result<Stands> {
+        Ok(match (folder(path)?, mounted(path)?) {
+            (None, _) => Stands::Nothing,
+            (Some(inode), None) => Stands::Folder(inode),
+            (Some(root), Some(mount)) => Stands::Mount {
+                root,
+                part: mount.root,
+                fstype: mount.fstype,
+            },
+        })
+    }
+}
+
+/// The inode of the folder at `path`.
+pub fn folder(path: &Path) -> Result<Option<Inode>> {
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => Inode::of(path)
+            .map(Some)
+            .map_err(Error::io("look at", path)),
+        Ok(_) => Err(Error::State(format!("{} is not a folder", path.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("look at", path)(error)),
+    }
+}
+
+/// What is mounted at `path`, the last one if there are several.
+fn mounted(path: &Path) -> Result<Option<Mount>> {
+    let all = mounts::read()?;
+    Ok(all.into_iter().rev().find(|mount| mount.point == path))
+}
+
+/// A data directory that is brought back so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// The data directory.
+    pub data: PathBuf,
+    by: By,
+    /// What stood there when it was looked at.
+    pub was: Stands,
+}
+
+impl Exchange {
+    /// Of `data`, as it stands.
+    pub fn of(data: &Path) -> Result<Exchange> {
+        let was = Stands::at(data)?;
+        Ok(Exchange {
+            data: data.to_owned(),
+            by: match was {
+                Stands::Mount { .. } => By::Entry,
+                Stands::Nothing | Stands::Folder(_) => By::Name,
+            },
+            was,
+        })
+    }
+
+    /// Where trees are staged and kept.
+    pub fn store(&self) -> Store {
+        match self.by {
+            By::Name => Store::beside(&self.data),
+            By::Entry => Store::inside(&self.data),
+        }
+    }
+
+    /// Names in the data directory's root that are not the broker's.
+    pub fn leave_out(&self) -> Vec<std::ffi::OsString> {
+        match &self.was {
+            // fsck(8) makes it anew in the root of a file system.
+            Stands::Mount { fstype, .. } if fstype.starts_with("ext") => {
+                vec![store::NAME.into(), "lost+found".into()]
+            }
+            Stands::Mount { .. } => vec![store::NAME.into()],
+            Stands::Nothing | Stands::Folder(_) => Vec::new(),
+        }
+    }
+
+    /// Clones the captured tree that `view` shows. Where there is no data nothing will be kept, and nothing is written of it.
+    pub fn stage(
+        &self,
+        view: View,
+        from: &Snapshot,
+        stage: &StageName,
+        label: &Label,
+    ) -> Vec<Action> {
+        let store = self.store();
+        let mut actions = store.write_sidecar(stage.as_str(), label, None);
+        actions.extend(view.open);
+        actions.push(Action::CloneTree {
+            from: view.path,
+            to: store.of(stage.as_str()),
+            leave_out: view.leave_out,
+            seal: store.seal(stage.as_str()),
+            of: Some(from.identity.clone()),
+        });
+        actions.extend(view.close);
+        actions
+    }
+
+    /// Puts the staged tree in place of the data.
+    pub fn swap(&self, stage: &StageName) -> Vec<Action> {
+        let mut actions = self.exchange(stage, Exchanged::Swapped);
+        if self.was == Stands::Nothing {
+            // Nothing is kept, so nothing is to be said of it.
+            actions.extend(self.store().forget(stage.as_str()));
+        }
+        actions
+    }
+
+    /// The reverse.
+    pub fn reverse(&self, stage: &StageName) -> Vec<Action> {
+        self.exchange(stage, Exchanged::Back)
+    }
+
+    fn exchange(&self, stage: &StageName, to: Exchanged) -> Vec<Action> {
+        let (data, stage) = (self.data.clone(), self.store().of(stage.as_str()));
+        vec![match self.by {
+            By::Name => Action::SwapNames(data, stage),
+            By::Entry => Action::ExchangeEntries {
+                data,
+                stage,
+                leave_out: self.leave_out(),
+                to,
+            },
+        }]
+    }
+
+    /// Removes a staged tree.
+    pub fn discard(&self, stage: &StageName) -> Vec<Action> {
+        let mut actions = match self.by {
+            By::Name => Vec::new(),
+            // A tree with no journal is one that was only staged; a journal with no tree would be unclear.
+            By::Entry => vec![Action::ForgetExchange(self.store().of(stage.as_str()))],
+        };
+        actions.extend(self.clear(stage));
+        actions
+    }
+
+    /// Removes what is left of a stage that is not there.
+    pub fn clear(&self, stage: &StageName) -> Vec<Action> {
+        let store = self.store();
+        let mut actions = vec![Action::RemoveTree(store.of(stage.as_str()))];
+        actions.extend(store.forget(stage.as_str()));
+        actions
+    }
+
+    /// Where it stands. What was staged is known by the seal of its clone.
+    pub fn progress(&self, from: &Snapshot, stage: &StageName) -> Result<Progress> {
+        let store = self.store();
+        let path = store.of(stage.as_str());
+        let (live, beside) = (Stands::at(&self.data)?, Stands::at(&path)?);
+        let seal = store.read_seal(stage.as_str())?;
+        // What takes the place of nothing leaves no seal behind.
+        let alone = self.was == Stands::Nothing && seal.is_none();
+        let of_this = seal.filter(|seal| seal.of.as_ref() == Some(&from.identity));
+        let staged = of_this.map(|seal| Stands::Folder(seal.root));
+        let unclear = || {
+            let expected = staged.as_ref().map_or_else(
+                || format!("a clone of {}", from.identity),
+                ToString::to_string,
+            );
+            Progress::Unclear(format!(
+                "{} is {live}, {} is {beside}; expected were {} and {expected}",
+                self.data.display(),
+                path.display(),
+                self.was,
+            ))
+        };
+        if live == self.was && beside == Stands::Nothing {
+            let journal = Journal::read(&path)?;
+            return Ok(journal.map_or(Progress::Untouched, |_| unclear()));
+        }
+        let is_staged = |stands: &Stands| staged.as_ref() == Some(stands);
+        Ok(match self.by {
+            By::Name if live == self.was && is_staged(&beside) => Progress::Staged,
+            By::Name if is_staged(&live) && beside == self.was => Progress::Swapped,
+            By::Name if alone && live == Stands::Nothing => Progress::Staged,
+            By::Name if alone && beside == Stands::Nothing => Progress::Swapped,
+            By::Entry if live == self.was && is_staged(&beside) => match Journal::read(&path)? {
+                None => Progress::Staged,
+                Some(journal) => {
+                    let data = Listing::of(&self.data, &self.leave_out())?;
+                    journal
+                        .stands(&data, &Listing::of(&path, &[])?)
+                        .unwrap_or_else(unclear)
+                }
+            },
+            By::Name | By::Entry => unclear(),
+        })
+    }
+
+    /// What former rollbacks keep.
+    pub fn kept(&self) -> Result<Vec<Kept>> {
+        let store = self.store();
+        let mut kept = Vec::new();
+        for name in store.entries::<StageName>()? {
+            let path = store.of(name.as_str());
+            let seal = store.read_seal(name.as_str())?;
+            let Some(seal) = seal.filter(|seal| seal.of.is_some()) else {
+                continue;
+            };
+            let is_kept = match self.by {
+                By::Name => folder(&path)? != Some(seal.root),
+                By::Entry => Journal::read(&path)?.is_some_and(|journal| journal.has_swapped()),
+            };
+            if is_kept {
+                let label = store.read_sidecar(name.as_str())?.map(|side| side.label);
+                kept.push(Kept { name, path, label });
+            }
+        }
+        kept.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(kept)
+    }
+}

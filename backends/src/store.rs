@@ -1,0 +1,171 @@
+//! `.zeebe-snap`: the folder where snapshots and what a rollback keeps stand, and the small files that say what they are.
+//!
+//! `NAME.json`, the sidecar, is written before a snapshot and holds its label. `NAME.seal` is written by a clone of a tree
+//! when all of it is on disk, and says which folder that clone is. Must not know how snapshots are taken.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::action::{self, Action};
+use crate::tree::Inode;
+use crate::{Error, Label, Result};
+
+/// The folder's name, wherever it stands.
+pub const NAME: &str = ".zeebe-snap";
+
+/// Of sidecars and seals.
+const FORMAT: u32 = 1;
+
+/// One such folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Store {
+    /// `.zeebe-snap` itself.
+    root: PathBuf,
+    /// What is kept for one data directory: a folder in it, or the same.
+    folder: PathBuf,
+}
+
+/// What is written beside a snapshot or a staged copy.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Sidecar {
+    format: u32,
+    /// The subvolume it is a snapshot of; absent for a staged copy and for a clone.
+    pub parent_uuid: Option<String>,
+    /// What its maker says of it.
+    pub label: Label,
+}
+
+/// What is written when a clone is whole.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Seal {
+    format: u32,
+    /// Its root.
+    pub root: Inode,
+    /// What the snapshot that it is a copy of is known by; absent where the clone is the snapshot.
+    pub of: Option<String>,
+}
+
+impl Store {
+    /// Beside `data`, which is one folder among others.
+    pub fn beside(data: &Path) -> Store {
+        let root = data.parent().unwrap_or(Path::new("/")).join(NAME);
+        Store {
+            folder: root.join(data.file_name().unwrap_or_default()),
+            root,
+        }
+    }
+
+    /// Inside `top`, which is the root of a volume.
+    pub fn inside(top: &Path) -> Store {
+        let root = top.join(NAME);
+        Store {
+            folder: root.clone(),
+            root,
+        }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A name in the folder.
+    pub fn of(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The file that says what `name` is.
+    pub fn sidecar(&self, name: &str) -> PathBuf {
+        self.of(&format!("{name}.json"))
+    }
+
+    /// The file that says which folder the clone `name` is.
+    pub fn seal(&self, name: &str) -> PathBuf {
+        self.of(&format!("{name}.seal"))
+    }
+
+    /// Makes the folder and writes a sidecar.
+    pub fn write_sidecar(
+        &self,
+        name: &str,
+        label: &Label,
+        parent_uuid: Option<&String>,
+    ) -> Vec<Action> {
+        let sidecar =
+            serde_json::json!({ "format": FORMAT, "parent_uuid": parent_uuid, "label": label });
+        vec![
+            Action::MakeDir(self.folder.clone()),
+            Action::Write {
+                path: self.sidecar(name),
+                content: format!("{sidecar}\n").into_bytes(),
+            },
+        ]
+    }
+
+    /// Reads a sidecar, if there is one that can be read.
+    pub fn read_sidecar(&self, name: &str) -> Result<Option<Sidecar>> {
+        Ok(read(&self.sidecar(name))?.filter(|side: &Sidecar| side.format == FORMAT))
+    }
+
+    /// Reads a seal, if there is one that can be read.
+    pub fn read_seal(&self, name: &str) -> Result<Option<Seal>> {
+        Ok(read(&self.seal(name))?.filter(|seal: &Seal| seal.format == FORMAT))
+    }
+
+    /// Removes what is written of `name`, and the folders once they are empty.
+    pub fn forget(&self, name: &str) -> Vec<Action> {
+        let mut actions = vec![
+            Action::RemoveFile(self.seal(name)),
+            Action::RemoveFile(self.sidecar(name)),
+            Action::RemoveEmptyDir(self.folder.clone()),
+        ];
+        if self.root != self.folder {
+            actions.push(Action::RemoveEmptyDir(self.root.clone()));
+        }
+        actions
+    }
+
+    /// The folders that stand there under a name of type `N`.
+    pub fn entries<N: TryFrom<String>>(&self) -> Result<Vec<N>> {
+        let folder = &self.folder;
+        let listing = match fs::read_dir(folder) {
+            Ok(listing) => listing,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::io("list", folder)(error)),
+        };
+        let mut names = Vec::new();
+        for entry in listing {
+            let entry = entry.map_err(Error::io("list", folder))?;
+            let is_dir = entry
+                .file_type()
+                .map_err(Error::io("look at", &entry.path()))?
+                .is_dir();
+            let name = Some(entry.file_name())
+                .filter(|_| is_dir)
+                .map(OsString::into_string)
+                .and_then(Result::ok);
+            names.extend(name.and_then(|name| N::try_from(name).ok()));
+        }
+        Ok(names)
+    }
+}
+
+/// Writes down that the clone at `root` is whole.
+pub fn write_seal(path: &Path, root: Inode, of: Option<&String>) -> Result<()> {
+    let seal = serde_json::json!({ "format": FORMAT, "root": root, "of": of });
+    action::write_durably(path, format!("{seal}\n").as_bytes())
+}
+
+/// What does not read, or is of a later format, says nothing: what is beside it is not taken for ours.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match fs::read(path) {
+        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}
