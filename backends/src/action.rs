@@ -8,14 +8,13 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{CWD, RenameFlags};
-
 use crate::cmd::{Cmd, System, quote};
-use crate::exchange::{Exchanged, entries};
+use crate::exchange::Exchanged;
+use crate::exchange::entries::{self, Mark};
 use crate::tree::{self, Pass};
 use crate::{Error, Result, store};
 
@@ -38,10 +37,12 @@ pub enum Action {
         /// Its whole content.
         content: Vec<u8>,
     },
-    /// Removes a file; one that is not there is not missed.
+    /// Removes a file, and what a write of it that was cut left; one that is not there is not missed.
     RemoveFile(PathBuf),
     /// Removes a folder if nothing is in it any more.
     RemoveEmptyDir(PathBuf),
+    /// Removes a folder of a [`store`] if nothing is in it any more but seals of staged trees that are gone.
+    RemoveEmptyStore(PathBuf),
     /// Two names change places, so that at no moment one of them is gone (renameat2(2), RENAME_EXCHANGE). Where only one
     /// of them exists it moves to the other.
     SwapNames(PathBuf, PathBuf),
@@ -92,23 +93,12 @@ impl Action {
             }
             Action::MakeDir(path) => make_dir(path),
             Action::Write { path, content } => write_durably(path, content),
-            Action::RemoveFile(path) => match fs::remove_file(path) {
-                Ok(()) => sync_parent(path),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                Err(error) => Err(Error::io("remove", path)(error)),
-            },
-            Action::RemoveEmptyDir(path) => match fs::remove_dir(path) {
-                Ok(()) => sync_parent(path),
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
-                    ) =>
-                {
-                    Ok(())
-                }
-                Err(error) => Err(Error::io("remove", path)(error)),
-            },
+            Action::RemoveFile(path) => remove_file(path),
+            Action::RemoveEmptyDir(path) => remove_empty_dir(path),
+            Action::RemoveEmptyStore(path) => {
+                store::remove_orphans(path)?;
+                remove_empty_dir(path)
+            }
             Action::SwapNames(one, other) => swap_names(one, other),
             Action::CloneTree {
                 from,
@@ -171,16 +161,47 @@ pub(crate) fn make_dir(path: &Path) -> Result<()> {
     sync_parent(path)
 }
 
+/// Where a file is written before it is whole. One name for all tries, so that none is left behind for ever.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    path.with_file_name(name)
+}
+
 /// Writes `content` to `path` so that after a power cut there is the old file or the new one, never a part.
 pub fn write_durably(path: &Path, content: &[u8]) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    let mut file =
-        tempfile::NamedTempFile::new_in(dir).map_err(Error::io("make a file in", dir))?;
-    file.write_all(content).map_err(Error::io("write", path))?;
-    file.as_file().sync_all().map_err(Error::io("sync", path))?;
-    file.persist(path)
-        .map_err(|error| Error::io("rename a file to", path)(error.error))?;
+    let new = unfinished(path);
+    remove_if_there(&new)?;
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = options.open(&new).map_err(Error::io("make", &new))?;
+    file.write_all(content).map_err(Error::io("write", &new))?;
+    file.sync_all().map_err(Error::io("sync", &new))?;
+    fs::rename(&new, path).map_err(Error::io("rename a file to", path))?;
     sync_parent(path)
+}
+
+pub(crate) fn remove_file(path: &Path) -> Result<()> {
+    let either = remove_if_there(&unfinished(path))? | remove_if_there(path)?;
+    if either { sync_parent(path) } else { Ok(()) }
+}
+
+fn remove_if_there(path: &Path) -> Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("remove", path)(error)),
+    }
+}
+
+fn remove_empty_dir(path: &Path) -> Result<()> {
+    use io::ErrorKind::{DirectoryNotEmpty, NotFound};
+    match fs::remove_dir(path) {
+        Ok(()) => sync_parent(path),
+        Err(error) if matches!(error.kind(), NotFound | DirectoryNotEmpty) => Ok(()),
+        Err(error) => Err(Error::io("remove", path)(error)),
+    }
 }
 
 pub(crate) fn sync_parent(path: &Path) -> Result<()> {
@@ -190,22 +211,14 @@ pub(crate) fn sync_parent(path: &Path) -> Result<()> {
 }
 
 fn swap_names(one: &Path, other: &Path) -> Result<()> {
-    let there = |path: &Path| match fs::symlink_metadata(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Error::io("look at", path)(error)),
-    };
-    let rename = |from: &Path, to: &Path, flags| {
-        rustix::fs::renameat_with(CWD, from, CWD, to, flags).map_err(Error::io("rename", from))
-    };
-    match (there(one)?, there(other)?) {
-        (true, true) => rename(one, other, RenameFlags::EXCHANGE)?,
-        (true, false) => rename(one, other, RenameFlags::NOREPLACE)?,
-        (false, true) => rename(other, one, RenameFlags::NOREPLACE)?,
-        (false, false) => {
-            let text = format!("neither {} nor {} exists", one.display(), other.display());
-            return Err(Error::State(text));
-        }
+    let before = (Mark::of(one)?, Mark::of(other)?);
+    if before == (None, None) {
+        let text = format!("neither {} nor {} exists", one.display(), other.display());
+        return Err(Error::State(text));
+    }
+    entries::change_places(one, other, (before.0.is_some(), before.1.is_some()))?;
+    for (mark, path) in [(before.0, other), (before.1, one)] {
+        mark.map_or(Ok(()), |mark| mark.put_times_back(path))?;
     }
     sync_parent(one)?;
     sync_parent(other)
@@ -228,7 +241,7 @@ impl fmt::Display for Action {
                 )
             }
             Action::RemoveFile(path) => write!(f, "rm -f {}", q(path)),
-            Action::RemoveEmptyDir(path) => {
+            Action::RemoveEmptyDir(path) | Action::RemoveEmptyStore(path) => {
                 write!(f, "rmdir --ignore-fail-on-non-empty {}", q(path))
             }
             Action::SwapNames(one, other) => write!(f, "mv --exchange {} {}", q(one), q(other)),

@@ -144,6 +144,8 @@ impl Volume for Tree {
         let data = &self.exchange.data;
         let mut found = mounts::obstacles(data)?;
         match (purpose, &self.exchange.was) {
+            // What is not one volume cannot be weighed.
+            _ if !found.is_empty() => {}
             (Purpose::Capture, Stands::Nothing) => found.push(Obstacle::missing(data)),
             (Purpose::Capture, _) => found.extend(self.room(data)?),
             (Purpose::BringBack, _) => {
@@ -186,7 +188,7 @@ impl Volume for Tree {
     }
 
     fn prepare(&self, name: &SnapName, label: &Label) -> Vec<Action> {
-        self.store().write_sidecar(name.as_str(), label, None)
+        self.store().begin(name, label, None)
     }
 
     fn snapshot(&self, name: &SnapName) -> Vec<Action> {

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{self, Action};
+use crate::name::{SnapName, StageName};
 use crate::tree::Inode;
 use crate::{Error, Label, Result};
 
@@ -36,6 +37,8 @@ pub struct Sidecar {
     format: u32,
     /// The subvolume it is a snapshot of; absent for a staged copy and for a clone.
     pub parent_uuid: Option<String>,
+    /// What a staged copy is to replace, and so what is kept in its place.
+    pub replaces: Option<String>,
     /// What its maker says of it.
     pub label: Label,
 }
@@ -89,15 +92,37 @@ impl Store {
         self.of(&format!("{name}.seal"))
     }
 
-    /// Makes the folder and writes a sidecar.
-    pub fn write_sidecar(
+    /// Makes the folder and writes the sidecar of a snapshot, of the subvolume with that UUID if there is one.
+    pub fn begin(
         &self,
-        name: &str,
+        name: &SnapName,
         label: &Label,
         parent_uuid: Option<&String>,
     ) -> Vec<Action> {
-        let sidecar =
-            serde_json::json!({ "format": FORMAT, "parent_uuid": parent_uuid, "label": label });
+        self.write_sidecar(
+            name.as_str(),
+            &serde_json::json!({ "format": FORMAT, "parent_uuid": parent_uuid, "label": label }),
+        )
+    }
+
+    /// Makes the folder and writes the sidecar of a staged copy. The label is for what it replaces and is kept in its place;
+    /// if that is nothing there is no sidecar.
+    pub fn begin_stage(
+        &self,
+        name: &StageName,
+        label: &Label,
+        replaces: Option<String>,
+    ) -> Vec<Action> {
+        match replaces {
+            Some(replaces) => self.write_sidecar(
+                name.as_str(),
+                &serde_json::json!({ "format": FORMAT, "replaces": replaces, "label": label }),
+            ),
+            None => vec![Action::MakeDir(self.folder.clone())],
+        }
+    }
+
+    fn write_sidecar(&self, name: &str, sidecar: &serde_json::Value) -> Vec<Action> {
         vec![
             Action::MakeDir(self.folder.clone()),
             Action::Write {
@@ -122,8 +147,14 @@ impl Store {
         let mut actions = vec![
             Action::RemoveFile(self.seal(name)),
             Action::RemoveFile(self.sidecar(name)),
-            Action::RemoveEmptyDir(self.folder.clone()),
         ];
+        actions.extend(self.remove_if_empty());
+        actions
+    }
+
+    /// Removes the folders once they are empty.
+    pub fn remove_if_empty(&self) -> Vec<Action> {
+        let mut actions = vec![Action::RemoveEmptyStore(self.folder.clone())];
         if self.root != self.folder {
             actions.push(Action::RemoveEmptyDir(self.root.clone()));
         }
@@ -159,6 +190,28 @@ impl Store {
 pub fn write_seal(path: &Path, root: Inode, of: Option<&String>) -> Result<()> {
     let seal = serde_json::json!({ "format": FORMAT, "root": root, "of": of });
     action::write_durably(path, format!("{seal}\n").as_bytes())
+}
+
+/// Removes the seals in `folder` of staged trees that took the place of nothing, and so stand there no more.
+pub fn remove_orphans(folder: &Path) -> Result<()> {
+    let listing = match fs::read_dir(folder) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("list", folder)(error)),
+    };
+    for entry in listing {
+        let path = entry.map_err(Error::io("list", folder))?.path();
+        let is_of_a_stage = |seal: Seal| seal.of.is_some();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "seal")
+            && fs::symlink_metadata(path.with_extension("")).is_err()
+            && read(&path)?.is_some_and(is_of_a_stage)
+        {
+            action::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// What does not read, or is of a later format, says nothing: what is beside it is not taken for ours.

@@ -64,7 +64,7 @@ fn volume(tools: &dyn System, data: &Path, backend: &str) -> Result<VolumeSeen> 
         return Ok(VolumeSeen {
             id: volume.id(),
             freezes: volume.freezes(),
-            cost: volume.cost()?,
+            cost: volume.cost().ok(),
             capture: volume.obstacles(tools, Purpose::Capture)?,
             bring_back: rollback
                 .map(|_| volume.obstacles(tools, Purpose::BringBack))

@@ -164,8 +164,8 @@ pub struct VolumeSeen {
     pub id: VolumeId,
     /// What its snapshot freezes; brokers with the same share one.
     pub freezes: String,
-    /// What its snapshot costs.
-    pub cost: Cost,
+    /// What its snapshot costs, if that can be told.
+    pub cost: Option<Cost>,
     /// In the way of a snapshot.
     pub capture: Vec<Obstacle>,
     /// In the way of a rollback; `None` where the backend has none.

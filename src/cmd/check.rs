@@ -29,9 +29,14 @@ fn brokers_text(seen: &[Seen]) -> String {
     for seen in seen {
         let Ok(volume) = &seen.volume else { continue };
         let cost = match volume.cost {
-            Cost::Instant => "a snapshot".to_owned(),
-            Cost::Clone { entries } => format!("a clone that shares blocks, {entries} entries"),
-            Cost::Copy { bytes } => format!("a copy of {} while it is down", table::bytes(bytes)),
+            None => "its cost is not known".to_owned(),
+            Some(Cost::Instant) => "a snapshot".to_owned(),
+            Some(Cost::Clone { entries }) => {
+                format!("a clone that shares blocks, {entries} entries")
+            }
+            Some(Cost::Copy { bytes }) => {
+                format!("a copy of {} while it is down", table::bytes(bytes))
+            }
         };
         text += &format!("broker {}: {}; {cost}\n", seen.node, volume.id.title);
     }

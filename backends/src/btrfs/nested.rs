@@ -84,8 +84,7 @@ impl Volume for Nested {
     }
 
     fn prepare(&self, name: &SnapName, label: &Label) -> Vec<Action> {
-        self.store()
-            .write_sidecar(name.as_str(), label, self.was.uuid())
+        self.store().begin(name, label, self.was.uuid())
     }
 
     fn snapshot(&self, name: &SnapName) -> Vec<Action> {
@@ -117,11 +116,8 @@ impl Rollback for Nested {
         let copy = btrfs(["subvolume", "snapshot"])
             .arg(self.at(from.name.as_str()))
             .arg(self.at(stage.as_str()));
-        // The label is for what is kept after the swap; where there is no data nothing will be.
-        let mut actions = match self.was {
-            Stands::Nothing => Vec::new(),
-            _ => self.store().write_sidecar(stage.as_str(), label, None),
-        };
+        let replaces = (self.was != Stands::Nothing).then(|| self.was.to_string());
+        let mut actions = self.store().begin_stage(stage, label, replaces);
         actions.push(Action::Run(copy));
         actions
     }
@@ -175,8 +171,11 @@ impl Rollback for Nested {
         let mut kept = Vec::new();
         for name in store.entries::<StageName>()? {
             let path = store.of(name.as_str());
-            if !place::shown(sys, &path)?.is_some_and(|shown| shown.readonly) {
-                let label = store.read_sidecar(name.as_str())?.map(|side| side.label);
+            let stands = Stands::at(sys, &path)?.to_string();
+            // Until it has been swapped, what stands there is the copy.
+            let side = store.read_sidecar(name.as_str())?;
+            if let Some(side) = side.filter(|side| side.replaces.as_ref() == Some(&stands)) {
+                let label = Some(side.label);
                 kept.push(Kept { name, path, label });
             }
         }
@@ -224,7 +223,7 @@ mod tests {
         ");
         insta::assert_snapshot!(lines(volume.stage(&taken, &stage, &Label::new())), @r"
         mkdir -p -m 700 '/srv/zeebe 0/.zeebe-snap/data'
-        install -m 600 /dev/stdin '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z.json'   # 43 bytes
+        install -m 600 /dev/stdin '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z.json'   # 56 bytes
         btrfs subvolume snapshot '/srv/zeebe 0/.zeebe-snap/data/zeebe-snap-20261123T014500Z' '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z'
         ");
         insta::assert_snapshot!(lines(volume.swap(&stage)), @"mv --exchange '/srv/zeebe 0/data' '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z'");

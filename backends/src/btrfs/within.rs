@@ -131,8 +131,7 @@ impl Volume for Within {
     }
 
     fn prepare(&self, name: &SnapName, label: &Label) -> Vec<Action> {
-        self.store()
-            .write_sidecar(name.as_str(), label, Some(&self.uuid))
+        self.store().begin(name, label, Some(&self.uuid))
     }
 
     fn snapshot(&self, name: &SnapName) -> Vec<Action> {
@@ -147,7 +146,11 @@ impl Volume for Within {
     }
 
     fn unprepare(&self, name: &SnapName) -> Vec<Action> {
-        self.store().forget(name.as_str())
+        let mut actions = self.store().forget(name.as_str());
+        if self.exchange.store() != self.store() {
+            actions.extend(self.exchange.store().remove_if_empty());
+        }
+        actions
     }
 
     fn view(&self, name: &SnapName) -> View {
@@ -244,7 +247,7 @@ mod tests {
         insta::assert_snapshot!(lines(&volume), @r"
         btrfs subvolume snapshot -r /srv /srv/.zeebe-snap/zeebe-snap-20261123T014500Z
         mkdir -p -m 700 '/srv/zeebe 0/.zeebe-snap/data'
-        install -m 600 /dev/stdin '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z.json'   # 43 bytes
+        install -m 600 /dev/stdin '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z.json'   # 54 bytes
         cp -a --reflink=auto '/srv/.zeebe-snap/zeebe-snap-20261123T014500Z/zeebe 0/data' '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z'
         mv --exchange '/srv/zeebe 0/data' '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z'
         rm -rf '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z'
@@ -269,7 +272,7 @@ mod tests {
         insta::assert_snapshot!(lines(&volume), @r"
         btrfs subvolume snapshot -r /srv/data /srv/data/.zeebe-snap/zeebe-snap-20261123T014500Z
         mkdir -p -m 700 /srv/data/.zeebe-snap
-        install -m 600 /dev/stdin /srv/data/.zeebe-snap/restore-20261124T120000Z.json   # 43 bytes
+        install -m 600 /dev/stdin /srv/data/.zeebe-snap/restore-20261124T120000Z.json   # 75 bytes
         cp -a --reflink=auto /srv/data/.zeebe-snap/zeebe-snap-20261123T014500Z /srv/data/.zeebe-snap/restore-20261124T120000Z   # without .zeebe-snap
         mv --exchange /srv/data/* /srv/data/.zeebe-snap/restore-20261124T120000Z/   # each entry, without .zeebe-snap
         rm -rf /srv/data/.zeebe-snap/.restore-20261124T120000Z.*   # the journal of the exchange

@@ -2,39 +2,95 @@
 //!
 //! The journal is written before the first rename: the names and inodes of both sides. So at any moment each entry is known
 //! to be on one side or the other, and both directions can be finished. The folders' own attributes change places, too;
-//! two empty folders beside the journal hold them meanwhile. Must not know what is exchanged, or why.
+//! two empty folders beside the journal hold them meanwhile. On xfs an exchange of two names changes the mtime of folders,
+//! so that is put back. Must not know what is exchanged, or why.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::RenameFlags;
+use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, utimensat};
 use serde::{Deserialize, Serialize};
 
 use super::Exchanged;
-use crate::action::{self, sync_parent};
-use crate::tree::{self, ByteString};
+use crate::action;
+use crate::tree::{self, ByteString, Mtime};
 use crate::{Error, Progress, Result};
 
 /// Of a journal.
 const FORMAT: u32 = 1;
 
-/// The entries of a folder: names and inodes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Vec<(ByteString, u64)>", into = "Vec<(ByteString, u64)>")]
-pub struct Listing(BTreeMap<ByteString, u64>);
+/// What a file or folder is known by, and a folder's times.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Mark {
+    inode: u64,
+    /// Accessed and modified.
+    times: Option<(Mtime, Mtime)>,
+}
 
-impl From<Vec<(ByteString, u64)>> for Listing {
-    fn from(pairs: Vec<(ByteString, u64)>) -> Listing {
+/// Its times may have changed.
+impl PartialEq for Mark {
+    fn eq(&self, other: &Mark) -> bool {
+        self.inode == other.inode
+    }
+}
+
+impl Mark {
+    /// Of what is at `path`, if anything is.
+    pub fn of(path: &Path) -> Result<Option<Mark>> {
+        let meta = match fs::symlink_metadata(path) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("look at", path)(error)),
+        };
+        let time = |seconds, nanoseconds: i64| Mtime {
+            seconds,
+            nanoseconds: nanoseconds as u32,
+        };
+        let times = || {
+            let accessed = time(meta.atime(), meta.atime_nsec());
+            (accessed, time(meta.mtime(), meta.mtime_nsec()))
+        };
+        Ok(Some(Mark {
+            inode: meta.ino(),
+            times: meta.is_dir().then(times),
+        }))
+    }
+
+    /// Gives a folder, which is at `path` now, the times it had.
+    pub fn put_times_back(&self, path: &Path) -> Result<()> {
+        let Some((accessed, modified)) = self.times else {
+            return Ok(());
+        };
+        let time = |time: Mtime| Timespec {
+            tv_sec: time.seconds,
+            tv_nsec: time.nanoseconds.into(),
+        };
+        let times = Timestamps {
+            last_access: time(accessed),
+            last_modification: time(modified),
+        };
+        utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(Error::io("set the times of", path))
+    }
+}
+
+/// The entries of a folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Vec<(ByteString, Mark)>", into = "Vec<(ByteString, Mark)>")]
+pub struct Listing(BTreeMap<ByteString, Mark>);
+
+impl From<Vec<(ByteString, Mark)>> for Listing {
+    fn from(pairs: Vec<(ByteString, Mark)>) -> Listing {
         Listing(pairs.into_iter().collect())
     }
 }
 
-impl From<Listing> for Vec<(ByteString, u64)> {
-    fn from(listing: Listing) -> Vec<(ByteString, u64)> {
+impl From<Listing> for Vec<(ByteString, Mark)> {
+    fn from(listing: Listing) -> Vec<(ByteString, Mark)> {
         listing.0.into_iter().collect()
     }
 }
@@ -45,8 +101,11 @@ impl Listing {
         let mut found = BTreeMap::new();
         for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
             let entry = entry.map_err(Error::io("list", dir))?;
-            if !leave_out.contains(&entry.file_name()) {
-                found.insert(bytes(entry.file_name()), entry.ino());
+            if leave_out.contains(&entry.file_name()) {
+                continue;
+            }
+            if let Some(mark) = Mark::of(&entry.path())? {
+                found.insert(bytes(entry.file_name()), mark);
             }
         }
         Ok(Listing(found))
@@ -134,13 +193,16 @@ impl Journal {
 /// Exchanges the entries of `data`, but for `leave_out`, and of `stage`, and the attributes of both, until it is as `to`
 /// says. What is so already is left.
 pub fn exchange(data: &Path, stage: &Path, leave_out: &[OsString], to: Exchanged) -> Result<()> {
-    let mut journal = match Journal::read(stage)? {
-        Some(journal) => Journal {
+    let begun = Journal::read(stage)?;
+    // One that was taken back is over: the data was at work since.
+    let is_over = |journal: &Journal| journal.done && journal.to == Exchanged::Back;
+    let mut journal = match begun {
+        Some(journal) if !is_over(&journal) || to == Exchanged::Back => Journal {
             to,
             done: false,
             ..journal
         },
-        None => {
+        _ => {
             hold_attributes(data, stage)?;
             Journal {
                 format: FORMAT,
@@ -158,8 +220,12 @@ pub fn exchange(data: &Path, stage: &Path, leave_out: &[OsString], to: Exchanged
     };
     let names: std::collections::BTreeSet<_> = in_data.0.keys().chain(in_stage.0.keys()).collect();
     for name in names {
+        let (one, other) = (path_of(data, name), path_of(stage, name));
         let wanted = (in_data.0.get(name).copied(), in_stage.0.get(name).copied());
-        exchange_one(&path_of(data, name), &path_of(stage, name), wanted)?;
+        exchange_one(&one, &other, wanted)?;
+        for (mark, path) in [(wanted.0, one), (wanted.1, other)] {
+            mark.map_or(Ok(()), |mark| mark.put_times_back(&path))?;
+        }
     }
     let [of_data, of_stage] = attributes(stage);
     let (onto_data, onto_stage) = match to {
@@ -176,34 +242,30 @@ pub fn exchange(data: &Path, stage: &Path, leave_out: &[OsString], to: Exchanged
     journal.write(stage)
 }
 
-/// `wanted` are the inodes that are to be at the two paths.
-fn exchange_one(one: &Path, other: &Path, wanted: (Option<u64>, Option<u64>)) -> Result<()> {
-    let (at_one, at_other) = (inode(one)?, inode(other)?);
+/// `wanted` is what is to be at the two paths.
+fn exchange_one(one: &Path, other: &Path, wanted: (Option<Mark>, Option<Mark>)) -> Result<()> {
+    let (at_one, at_other) = (Mark::of(one)?, Mark::of(other)?);
     if (at_one, at_other) == wanted {
         return Ok(());
     }
-    let (from, to, flags) = match (at_one, at_other) {
-        _ if (at_other, at_one) != wanted => {
-            return Err(Error::State(format!(
-                "{} and {} are not the files that were to change places: somebody else has changed them",
-                one.display(),
-                other.display()
-            )));
-        }
-        (Some(_), Some(_)) => (one, other, RenameFlags::EXCHANGE),
-        (Some(_), None) => (one, other, RenameFlags::NOREPLACE),
-        (None, _) => (other, one, RenameFlags::NOREPLACE),
-    };
-    let cwd = rustix::fs::CWD;
-    rustix::fs::renameat_with(cwd, from, cwd, to, flags).map_err(Error::io("rename", from))
+    if (at_other, at_one) != wanted {
+        return Err(Error::State(format!(
+            "{} and {} are not the files that were to change places: somebody else has changed them",
+            one.display(),
+            other.display()
+        )));
+    }
+    change_places(one, other, (at_one.is_some(), at_other.is_some()))
 }
 
-fn inode(path: &Path) -> Result<Option<u64>> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) => Ok(Some(meta.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("look at", path)(error)),
-    }
+/// Two names change places; where only one of them exists it moves to the other.
+pub fn change_places(one: &Path, other: &Path, exist: (bool, bool)) -> Result<()> {
+    let (from, to, flags) = match exist {
+        (true, true) => (one, other, RenameFlags::EXCHANGE),
+        (true, false) => (one, other, RenameFlags::NOREPLACE),
+        (false, _) => (other, one, RenameFlags::NOREPLACE),
+    };
+    rustix::fs::renameat_with(CWD, from, CWD, to, flags).map_err(Error::io("rename", from))
 }
 
 /// Writes down the attributes of both folders. What a try that was cut has left of it is overwritten.
@@ -219,11 +281,6 @@ fn hold_attributes(data: &Path, stage: &Path) -> Result<()> {
 
 /// Removes what is written down of the exchange with `stage`.
 pub fn forget(stage: &Path) -> Result<()> {
-    let journal = beside(stage, "exchange");
-    match fs::remove_file(&journal) {
-        Ok(()) => sync_parent(&journal)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(Error::io("remove", &journal)(error)),
-    }
+    action::remove_file(&beside(stage, "exchange"))?;
     Ok(tree::remove(&beside(stage, "attributes"))?)
 }

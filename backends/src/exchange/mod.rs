@@ -147,7 +147,7 @@ impl Exchange {
         }
     }
 
-    /// Clones the captured tree that `view` shows. Where there is no data nothing will be kept, and nothing is written of it.
+    /// Clones the captured tree that `view` shows.
     pub fn stage(
         &self,
         view: View,
@@ -156,7 +156,8 @@ impl Exchange {
         label: &Label,
     ) -> Vec<Action> {
         let store = self.store();
-        let mut actions = store.write_sidecar(stage.as_str(), label, None);
+        let replaces = (self.was != Stands::Nothing).then(|| self.was.to_string());
+        let mut actions = store.begin_stage(stage, label, replaces);
         actions.extend(view.open);
         actions.push(Action::CloneTree {
             from: view.path,
@@ -171,12 +172,7 @@ impl Exchange {
 
     /// Puts the staged tree in place of the data.
     pub fn swap(&self, stage: &StageName) -> Vec<Action> {
-        let mut actions = self.exchange(stage, Exchanged::Swapped);
-        if self.was == Stands::Nothing {
-            // Nothing is kept, so nothing is to be said of it.
-            actions.extend(self.store().forget(stage.as_str()));
-        }
-        actions
+        self.exchange(stage, Exchanged::Swapped)
     }
 
     /// The reverse.
@@ -222,8 +218,6 @@ impl Exchange {
         let path = store.of(stage.as_str());
         let (live, beside) = (Stands::at(&self.data)?, Stands::at(&path)?);
         let seal = store.read_seal(stage.as_str())?;
-        // What takes the place of nothing leaves no seal behind.
-        let alone = self.was == Stands::Nothing && seal.is_none();
         let of_this = seal.filter(|seal| seal.of.as_ref() == Some(&from.identity));
         let staged = of_this.map(|seal| Stands::Folder(seal.root));
         let unclear = || {
@@ -246,8 +240,6 @@ impl Exchange {
         Ok(match self.by {
             By::Name if live == self.was && is_staged(&beside) => Progress::Staged,
             By::Name if is_staged(&live) && beside == self.was => Progress::Swapped,
-            By::Name if alone && live == Stands::Nothing => Progress::Staged,
-            By::Name if alone && beside == Stands::Nothing => Progress::Swapped,
             By::Entry if live == self.was && is_staged(&beside) => match Journal::read(&path)? {
                 None => Progress::Staged,
                 Some(journal) => {
@@ -271,6 +263,7 @@ impl Exchange {
             let Some(seal) = seal.filter(|seal| seal.of.is_some()) else {
                 continue;
             };
+            // Until it has been swapped, what stands there is the clone.
             let is_kept = match self.by {
                 By::Name => folder(&path)? != Some(seal.root),
                 By::Entry => Journal::read(&path)?.is_some_and(|journal| journal.has_swapped()),
