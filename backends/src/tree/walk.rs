@@ -34,6 +34,13 @@ pub(crate) struct Dir {
     pub beside: Option<OwnedFd>,
 }
 
+impl Dir {
+    /// The directory beside, where the walk is along one.
+    pub(crate) fn target(&self) -> &OwnedFd {
+        self.beside.as_ref().unwrap_or(&self.fd)
+    }
+}
+
 /// One thing in the tree other than its root.
 #[derive(Debug)]
 pub(crate) struct Visit<'a> {

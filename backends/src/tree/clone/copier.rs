@@ -3,7 +3,8 @@
 //! It must not know the order in which the tree is gone through.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ops::AddAssign;
+use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
 use rustix::fs::{
@@ -64,7 +65,7 @@ impl<'a> Task<'a> {
 
     /// Creates the directory `name` beside `dir`, open to its owner alone.
     pub(super) fn make_dir(&self, dir: &Dir, name: &CStr) -> Result<(), TreeError> {
-        mkdirat(target(dir), name, Bits::RWXU)
+        mkdirat(dir.target(), name, Bits::RWXU)
             .map_err(|errno| self.to.failed("create the directory", &at(dir, name))(errno))
     }
 
@@ -77,8 +78,13 @@ impl<'a> Task<'a> {
     ) -> Result<OwnedFd, TreeError> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(target(dir), name, flags, attributes::bits(self.plain(stat)))
-            .map_err(|errno| self.to.failed("create", &at(dir, name))(errno))
+        openat(
+            dir.target(),
+            name,
+            flags,
+            attributes::bits(self.plain(stat)),
+        )
+        .map_err(|errno| self.to.failed("create", &at(dir, name))(errno))
     }
 
     /// What is to be done when everything is in place, by path.
@@ -123,11 +129,6 @@ fn at(dir: &Dir, name: &CStr) -> TreePath {
     dir.path.join(name.to_bytes())
 }
 
-/// The directory of the target. The walk opens one beside each, since it is given a target.
-fn target(dir: &Dir) -> BorrowedFd<'_> {
-    dir.beside.as_ref().unwrap_or(&dir.fd).as_fd()
-}
-
 /// One thing to be made.
 #[derive(Debug)]
 pub(super) struct Item {
@@ -143,6 +144,14 @@ pub(super) struct Tally {
     pub files: u64,
     pub bytes: u64,
     pub shared: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, more: Tally) {
+        self.files += more.files;
+        self.bytes += more.bytes;
+        self.shared += more.shared;
+    }
 }
 
 #[derive(Debug)]
@@ -182,7 +191,7 @@ impl<'a> Copier<'a> {
             false => task.make_file(dir, name, stat)?,
             true => {
                 let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                openat(target(dir), name, flags, Bits::empty())
+                openat(dir.target(), name, flags, Bits::empty())
                     .map_err(|errno| task.to.failed("open", &at(dir, name))(errno))?
             }
         };
@@ -223,7 +232,7 @@ impl<'a> Copier<'a> {
             dir,
             name,
         ))?;
-        symlinkat(points_to, target(dir), name)
+        symlinkat(points_to, dir.target(), name)
             .map_err(|errno| task.to.failed("create the link", &at(dir, name))(errno))?;
         self.keep_at(dir, name, stat)
     }
@@ -233,14 +242,14 @@ impl<'a> Copier<'a> {
         let (task, Item { name, stat, .. }) = (self.task, item);
         let rdev = rustix::fs::makedev(stat.rdev.major, stat.rdev.minor);
         let mode = attributes::bits(task.plain(stat));
-        mknodat(target(dir), name, stat.file_type, mode, rdev)
+        mknodat(dir.target(), name, stat.file_type, mode, rdev)
             .map_err(|errno| task.to.failed("create", &at(dir, name))(errno))?;
         self.keep_at(dir, name, stat)
     }
 
     fn keep_at(&self, dir: &Dir, name: &CStr, stat: &Stat) -> Result<(), TreeError> {
         let task = self.task;
-        let to = dir.beside.as_ref().unwrap_or(&dir.fd);
+        let to = dir.target();
         attributes::keep_at(&dir.fd, name, stat, to, task.made(task.plain(stat)))
             .map_err(task.not_kept(dir, name))?;
         self.unchanged(dir, name, stat, Stat::at(&dir.fd, name))
@@ -264,7 +273,7 @@ impl<'a> Copier<'a> {
     pub(super) fn finish(&self, dir: &Dir) -> Result<(), TreeError> {
         let task = self.task;
         let not_kept = |lacking| task.from.not_kept(&dir.path, lacking);
-        let to = dir.beside.as_ref().unwrap_or(&dir.fd);
+        let to = dir.target();
         let flags = attributes::flags(&dir.fd).map_err(not_kept)?;
         if !flags.is_empty() {
             attributes::set_flags(to, flags - flags::LATE).map_err(not_kept)?;

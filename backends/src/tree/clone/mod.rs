@@ -4,27 +4,27 @@
 
 mod content;
 mod copier;
+mod crew;
+mod feeder;
 
-use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::thread;
 
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode as Bits, OFlags, ioctl_ficlone, linkat, openat, syncfs,
-};
+use rustix::fs::{CWD, Mode as Bits, OFlags, ioctl_ficlone, openat, syncfs};
 use rustix::io::Errno;
 
-use self::copier::{Copier, Item, Task};
+use self::copier::{Copier, Task};
+use self::crew::Crew;
+use self::feeder::Feeder;
 use super::TreeError;
 use super::attributes;
-use super::beneath::{Beneath, Root};
-use super::entry::Mtime;
+use super::beneath::Root;
 use super::inode::Inode;
 use super::name::TreePath;
 use super::partial::Place;
 use super::pass::Pass;
-use super::walk::{Dir, Visit, Visitor, walk};
+use super::walk::walk;
 
 /// What was cloned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,17 +87,34 @@ fn complete(
     seal: &mut dyn FnMut(&Cloned) -> io::Result<()>,
 ) -> Result<Cloned, TreeError> {
     let task = &Task::new(from, to, pass)?;
-    let mut feeder = Feeder {
-        task,
-        copier: Copier::new(task),
-        links: HashMap::new(),
-        beneath: Beneath::new(to),
-        entries: 1,
-        sockets: Vec::new(),
-    };
-    walk(from, Some(to), pass, &mut feeder)?;
+    let crew = &Crew::default();
+    let mut feeder = Feeder::new(task, crew);
+    let tally = thread::scope(|scope| {
+        let work = || {
+            let mut copier = Copier::new(task);
+            crew.work(&mut copier);
+            copier.tally
+        };
+        // A thread that cannot be had is one that the others work for.
+        let workers: Vec<_> = (1..pass.threads.get())
+            .filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
+            .inspect(|_| crew.join())
+            .collect();
+        let open = crew.open();
+        if let Err(error) = walk(from, Some(to), pass, &mut feeder) {
+            crew.fail(error);
+        }
+        drop(open);
+        crew.work(&mut feeder.copier);
+        let mut tally = feeder.copier.tally;
+        for worker in workers {
+            tally += worker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+        crew.verdict().map(|()| tally)
+    })?;
     feeder.sockets.sort_unstable();
-    let tally = feeder.copier.tally;
     let cloned = Cloned {
         root: Inode::of_open(&to.fd).map_err(to.failed("look at", &TreePath::root()))?,
         entries: feeder.entries,
@@ -144,93 +161,5 @@ pub fn shares_blocks(dir: &Path) -> io::Result<bool> {
             Ok(false)
         }
         Err(errno) => Err(errno.into()),
-    }
-}
-
-/// Goes through the source, makes directories and further names of files, and hands out the rest.
-struct Feeder<'a> {
-    task: &'a Task<'a>,
-    copier: Copier<'a>,
-    links: HashMap<u64, First>,
-    beneath: Beneath<'a>,
-    entries: u64,
-    sockets: Vec<TreePath>,
-}
-
-/// The first name of a file that has more.
-struct First {
-    path: TreePath,
-    ctime: Mtime,
-    /// How many names are still to be seen, some perhaps not in this tree.
-    more: u32,
-}
-
-impl Visitor for Feeder<'_> {
-    fn visit(&mut self, visit: Visit<'_>) -> Result<(), TreeError> {
-        let Visit { dir, name, stat } = visit;
-        if (stat.dev, stat.ino) == (self.task.to.stat.dev, self.task.to.stat.ino) {
-            return Err(self.task.from.inside(&visit.path()));
-        }
-        match stat.file_type {
-            FileType::Directory => self.task.make_dir(dir, name)?,
-            FileType::Socket => {
-                self.sockets.push(visit.path());
-                return Ok(());
-            }
-            FileType::Unknown => {
-                let path = visit.path();
-                return Err(self.task.from.failed("tell what it is:", &path)(
-                    Errno::NOTSUP,
-                ));
-            }
-            _ if stat.nlink > 1 && self.linked(&visit)? => {}
-            _ => {
-                let item = Item {
-                    name: name.to_owned(),
-                    stat,
-                    made: false,
-                };
-                self.copier.make(dir, &item)?;
-            }
-        }
-        self.entries += 1;
-        Ok(())
-    }
-
-    fn listed(&mut self, dir: Arc<Dir>) -> Result<(), TreeError> {
-        self.copier.finish(&dir)
-    }
-}
-
-impl Feeder<'_> {
-    /// Gives a file that is there by another name this one, too. Says no of one that is new.
-    fn linked(&mut self, visit: &Visit<'_>) -> Result<bool, TreeError> {
-        let Visit { dir, name, stat } = visit;
-        let Some(first) = self.links.get_mut(&stat.ino) else {
-            let first = First {
-                path: visit.path(),
-                ctime: stat.ctime,
-                more: stat.nlink - 1,
-            };
-            self.links.insert(stat.ino, first);
-            return Ok(false);
-        };
-        if first.ctime != stat.ctime {
-            return Err(self.task.from.changed(&visit.path()));
-        }
-        let (to, path) = (self.task.to, visit.path());
-        let (around, other) = first.path.split().unwrap_or_default();
-        self.beneath
-            .dir(around)
-            .and_then(|around| {
-                let beside = dir.beside.as_ref().unwrap_or(&dir.fd);
-                linkat(around, other, beside, *name, AtFlags::empty())
-            })
-            .map_err(to.failed("link", &path))?;
-        first.more -= 1;
-        if first.more == 0 {
-            self.links.remove(&stat.ino);
-        }
-        Ok(true)
     }
 }
