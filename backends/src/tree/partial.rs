@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, fsync, mkdirat, renameat_with,
@@ -35,10 +35,7 @@ impl Place {
         let Some(name) = path.file_name() else {
             return Err(failed("make or remove", path)(Errno::INVAL));
         };
-        let around_path = match path.parent() {
-            Some(around) if around != Path::new("") => around,
-            _ => Path::new("."),
-        };
+        let around_path = around(path);
         let around = rustix::fs::openat(
             CWD,
             around_path,
@@ -63,6 +60,18 @@ impl Place {
         self.root(&self.name, &self.path)
     }
 
+    /// Whether this is in `tree`, not below a name in its root that is left out. Nothing was made yet that would change
+    /// the tree. It is a matter of paths: a way in by a bind mount is not seen.
+    pub(crate) fn is_inside(&self, tree: &Root, leave_out: &[OsString]) -> Result<bool, TreeError> {
+        let real = |path: &Path| path.canonicalize().map_err(failed("find", path));
+        let around = real(around(&self.path))?;
+        let Ok(way) = around.strip_prefix(real(tree.path())?) else {
+            return Ok(false);
+        };
+        let first = way.components().next().map(Component::as_os_str);
+        Ok(!first.is_some_and(|first| leave_out.iter().any(|name| name == first)))
+    }
+
     /// Makes an empty directory under the partial name, which is locked as long as it is open. Fails if there is
     /// something under the name. What was left under the partial name is removed first.
     pub(crate) fn make(&self) -> Result<Root, TreeError> {
@@ -80,10 +89,25 @@ impl Place {
                     return Err(failed("create the directory", &self.partial_path)(errno));
                 }
             }
-            // In between, another may have taken it for one that was left.
-            if let Some(root) = self.lock()? {
-                return Ok(root);
+            match self.lock() {
+                Ok(Some(root)) => return Ok(root),
+                // In between, another took it for one that was left.
+                Ok(None) => {}
+                Err(error @ TreeError::Busy { .. }) => return Err(error),
+                Err(error) => return Err(self.not_left(error)),
             }
+        }
+    }
+
+    /// `error`, and the empty directory under the partial name is removed.
+    fn not_left(&self, error: TreeError) -> TreeError {
+        match unlinkat(&self.around, &self.partial, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => error,
+            Err(errno) => TreeError::Left {
+                path: self.partial_path.clone(),
+                error: Box::new(error),
+                removing: Box::new(failed("remove", &self.partial_path)(errno)),
+            },
         }
     }
 
@@ -95,8 +119,14 @@ impl Place {
         }
     }
 
-    /// Removes `root`, which is under the partial name and locked.
+    /// Removes `root`, which is under the partial name and locked. One that is not, because it has its name and could not
+    /// be renamed back, is left alone.
     pub(crate) fn remove(&self, root: Root) -> Result<(), TreeError> {
+        match Stat::at(&self.around, &self.partial) {
+            Ok(now) if now.same_inode(&root.stat) => {}
+            Ok(_) | Err(Errno::NOENT) => return Ok(()),
+            Err(errno) => return Err(failed("look at", &self.partial_path)(errno)),
+        }
         loop {
             remove::empty(&root)?;
             match unlinkat(&self.around, &self.partial, AtFlags::REMOVEDIR) {
@@ -171,6 +201,14 @@ impl Place {
 
     fn rename(&self, from: &OsStr, to: &OsStr) -> Result<(), Errno> {
         renameat_with(&self.around, from, &self.around, to, RenameFlags::NOREPLACE)
+    }
+}
+
+/// The folder that `path` is in.
+fn around(path: &Path) -> &Path {
+    match path.parent() {
+        Some(around) if around != Path::new("") => around,
+        _ => Path::new("."),
     }
 }
 

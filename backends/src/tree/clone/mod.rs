@@ -20,6 +20,7 @@ use self::feeder::Feeder;
 use super::TreeError;
 use super::attributes;
 use super::beneath::Root;
+use super::flags;
 use super::inode::Inode;
 use super::name::TreePath;
 use super::partial::Place;
@@ -63,8 +64,11 @@ pub fn clone(
     pass: &Pass<'_>,
     seal: &mut dyn FnMut(&Cloned) -> io::Result<()>,
 ) -> Result<Cloned, TreeError> {
-    let from = Root::open(from)?;
-    let place = Place::of(to)?;
+    let (place, from) = (Place::of(to)?, Root::open(from)?);
+    if place.is_inside(&from, pass.leave_out)? {
+        let path = to.to_owned();
+        return Err(TreeError::Inside { path });
+    }
     let root = place.make()?;
     match complete(&from, &root, &place, pass, seal) {
         Ok(cloned) => Ok(cloned),
@@ -139,13 +143,17 @@ fn complete(
     syncfs(&to.fd).map_err(to.failed("sync the file system of", &TreePath::root()))?;
     seal(&cloned).map_err(place.failed("write down the clone at"))?;
     place.reveal()?;
-    if let Some(flags) = root_flags
-        && let Err(lacking) = attributes::set_flags(&to.fd, flags)
-    {
+    // An immutable directory cannot be renamed, so this comes after.
+    let settled = match root_flags {
+        Some(flags) => attributes::set_flags(&to.fd, flags)
+            .map_err(|lacking| from.not_kept(&TreePath::root(), lacking)),
+        None => Ok(()),
+    };
+    if let Err(error) = settled.and_then(|()| place.sync()) {
+        flags::loosen(&to.fd).map_err(place.failed("make removable"))?;
         place.hide()?;
-        return Err(from.not_kept(&TreePath::root(), lacking));
+        return Err(error);
     }
-    place.sync()?;
     Ok(cloned)
 }
 
