@@ -5,7 +5,7 @@
 use std::os::fd::AsFd;
 
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 const NOCOMP: IFlags = IFlags::from_bits_retain(0x400);
 const DAX: IFlags = IFlags::from_bits_retain(0x0200_0000);
@@ -37,16 +37,20 @@ const BORN_WITH: IFlags = IFlags::from_bits_retain(0x800 | 0x0010_0000 | 0x4000_
 
 /// Of an open file or directory. No flags is also what a file system without them says.
 pub(crate) fn of(fd: impl AsFd) -> Result<IFlags, Errno> {
-    match ioctl_getflags(fd) {
+    match get(fd) {
         Ok(flags) => Ok(flags & (SETTABLE | BORN_WITH)),
         Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(IFlags::empty()),
         Err(errno) => Err(errno),
     }
 }
 
+fn get(fd: impl AsFd) -> Result<IFlags, Errno> {
+    retry_on_intr(|| ioctl_getflags(&fd))
+}
+
 /// Makes `wanted` the flags that are set, save those that mean nothing on this file system.
 pub(crate) fn set(fd: impl AsFd, wanted: IFlags) -> Result<(), Errno> {
-    let there = match ioctl_getflags(&fd) {
+    let there = match get(&fd) {
         Ok(there) => there,
         Err(_) if (wanted & EVERYWHERE).is_empty() && (wanted & BORN_WITH).is_empty() => {
             return Ok(());
@@ -59,7 +63,7 @@ pub(crate) fn set(fd: impl AsFd, wanted: IFlags) -> Result<(), Errno> {
     let with = |wanted: IFlags| (there - SETTABLE) | (wanted & SETTABLE);
     let change = |to: IFlags| match to == there {
         true => Ok(()),
-        false => ioctl_setflags(&fd, to),
+        false => retry_on_intr(|| ioctl_setflags(&fd, to)),
     };
     match change(with(wanted)) {
         Err(Errno::OPNOTSUPP) => change(with(wanted & EVERYWHERE)),

@@ -12,12 +12,12 @@ use rustix::fs::{
     AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, fsync, mkdirat, renameat_with,
     unlinkat,
 };
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::TreeError;
 use super::beneath::Root;
 use super::remove;
-use super::stat::{Stat, open_at};
+use super::stat::{Stat, open_at, openat};
 
 /// A name for a tree, and the one it has while it is not whole.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Place {
             return Err(failed("make or remove", path)(Errno::INVAL));
         };
         let around_path = around(path);
-        let around = rustix::fs::openat(
+        let around = openat(
             CWD,
             around_path,
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -151,12 +151,13 @@ impl Place {
 
     /// Makes renames and removals last.
     pub(crate) fn sync(&self) -> Result<(), TreeError> {
-        fsync(&self.around).map_err(failed("sync the directory around", &self.path))
+        retry_on_intr(|| fsync(&self.around))
+            .map_err(failed("sync the directory around", &self.path))
     }
 
     /// Locks `root`, unless somebody else works on it.
     pub(crate) fn claim(&self, root: &Root) -> Result<(), TreeError> {
-        match flock(&root.fd, FlockOperation::NonBlockingLockExclusive) {
+        match retry_on_intr(|| flock(&root.fd, FlockOperation::NonBlockingLockExclusive)) {
             Ok(()) => Ok(()),
             Err(Errno::WOULDBLOCK) => Err(TreeError::Busy {
                 path: self.path.clone(),

@@ -5,10 +5,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode as Create, OFlags, StatxAttributes, StatxFlags, StatxTimestamp, openat,
-    statx,
+    AtFlags, FileType, Mode as Create, OFlags, StatxAttributes, StatxFlags, StatxTimestamp, statx,
 };
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::path::Arg;
 
 use super::entry::{DeviceNumber, Mode, Mtime};
@@ -86,6 +85,16 @@ impl Stat {
     }
 }
 
+/// openat(2), called again when a signal ended it.
+pub(crate) fn openat(
+    dir: impl AsFd,
+    name: impl Arg + Copy,
+    flags: OFlags,
+    create: Create,
+) -> Result<OwnedFd, Errno> {
+    retry_on_intr(|| rustix::fs::openat(&dir, name, flags, create))
+}
+
 /// Opens `name` in `dir` for reading, leaving its access time alone where the system allows it. A symbolic link is
 /// an error (ELOOP or ENOTDIR), and a pipe or a lease does not make it wait.
 pub(crate) fn open_at(
@@ -107,7 +116,7 @@ pub(crate) fn open_at(
 }
 
 /// Opens a directory only to look things up in it, which needs no permission to list it.
-pub(crate) fn open_path(dir: impl AsFd, name: impl Arg) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_path(dir: impl AsFd, name: impl Arg + Copy) -> Result<OwnedFd, Errno> {
     openat(
         dir,
         name,

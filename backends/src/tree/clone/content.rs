@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{SeekFrom, copy_file_range, ftruncate, ioctl_ficlone, seek};
-use rustix::io::{Errno, pread, pwrite};
+use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use crate::tree::pass::Pass;
 
@@ -69,7 +69,8 @@ impl Ways {
             done = hole;
         }
         if done < size {
-            ftruncate(to, size).map_err(failed("set the length of the copy of"))?;
+            retry_on_intr(|| ftruncate(to, size))
+                .map_err(failed("set the length of the copy of"))?;
             (pass.progress)(size - done);
         }
         Ok(false)

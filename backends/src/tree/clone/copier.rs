@@ -8,8 +8,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
 use rustix::fs::{
-    AtFlags, FileType, IFlags, Mode as Bits, OFlags, mkdirat, mknodat, openat, readlinkat,
-    symlinkat, unlinkat,
+    AtFlags, FileType, IFlags, Mode as Bits, OFlags, mkdirat, mknodat, readlinkat, symlinkat,
+    unlinkat,
 };
 use rustix::io::Errno;
 
@@ -21,7 +21,7 @@ use crate::tree::entry::Mode;
 use crate::tree::flags;
 use crate::tree::name::TreePath;
 use crate::tree::pass::Pass;
-use crate::tree::stat::{Stat, open_at};
+use crate::tree::stat::{Stat, open_at, openat};
 use crate::tree::walk::Dir;
 
 /// What all copiers of a clone share.

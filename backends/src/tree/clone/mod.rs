@@ -11,8 +11,8 @@ use std::io;
 use std::path::Path;
 use std::thread;
 
-use rustix::fs::{CWD, Mode as Bits, OFlags, ioctl_ficlone, openat, syncfs};
-use rustix::io::Errno;
+use rustix::fs::{CWD, Mode as Bits, OFlags, ioctl_ficlone, syncfs};
+use rustix::io::{Errno, retry_on_intr};
 
 use self::copier::{Copier, Task};
 use self::crew::Crew;
@@ -25,6 +25,7 @@ use super::inode::Inode;
 use super::name::TreePath;
 use super::partial::Place;
 use super::pass::Pass;
+use super::stat::openat;
 use super::walk::walk;
 
 /// What was cloned.
@@ -140,7 +141,8 @@ fn complete(
             attributes::set_flags(&fd, flags).map_err(not_kept)?;
         }
     }
-    syncfs(&to.fd).map_err(to.failed("sync the file system of", &TreePath::root()))?;
+    retry_on_intr(|| syncfs(&to.fd))
+        .map_err(to.failed("sync the file system of", &TreePath::root()))?;
     seal(&cloned).map_err(place.failed("write down the clone at"))?;
     place.reveal()?;
     // An immutable directory cannot be renamed, so this comes after.
