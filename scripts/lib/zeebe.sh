@@ -1,14 +1,16 @@
 # shellcheck shell=bash
-# Sourced. Three small real brokers with three partitions, each held by all three, on three loopback addresses with
-# Zeebe's default ports; and a client's way of asking which process instances they have.
+# Sourced. Three small real brokers with three partitions, each held by all three, on three loopback addresses; and a
+# client's way of asking which process instances they have.
 # Needs ZEEBE_HOME and JAVA_HOME. This file must not know how the data directories are made, or backed up.
 
-# zeebe_install FOLDER DATA ADDRESSES: FOLDER/broker-N gets an install of its own (bin, config and lib are links) and a
-# command `start` that stays in the foreground. Its data is DATA/broker-N/data. ADDRESSES is such as 127.0.0.:
-# the brokers are 127.0.0.1, .2 and .3.
+# zeebe_install FOLDER DATA N: FOLDER/broker-N gets an install of its own (bin, config and lib are links) and a command
+# `start` that stays in the foreground. Its data is DATA/broker-N/data. The brokers are 127.0.N.1, .2 and .3, with Zeebe's
+# default ports but for the internal one: whatever its address, a broker takes UDP on all addresses of the machine there, so
+# that with one port for all, one gets what was meant for another. The name of FOLDER is the cluster's.
 zeebe_install() {
-  local node folder
-  zeebe_folder=$1 zeebe_addresses=$3
+  local node folder contacts
+  zeebe_folder=$1 zeebe_range=$3
+  contacts=$(for node in 0 1 2; do echo "$(zeebe_address $node):$(zeebe_internal_port $node)"; done | paste -sd,)
   for node in 0 1 2; do
     folder=$1/broker-$node
     mkdir -p "$folder/zeebe"
@@ -18,11 +20,12 @@ zeebe_install() {
 export JAVA_HOME='$JAVA_HOME'
 export ZEEBE_BROKER_DATA_DIRECTORY='$2/broker-$node/data'
 export ZEEBE_BROKER_CLUSTER_NODEID=$node
-export ZEEBE_BROKER_CLUSTER_CLUSTERNAME=orders
+export ZEEBE_BROKER_CLUSTER_CLUSTERNAME=${1##*/}
 export ZEEBE_BROKER_CLUSTER_CLUSTERSIZE=3
 export ZEEBE_BROKER_CLUSTER_PARTITIONSCOUNT=3
 export ZEEBE_BROKER_CLUSTER_REPLICATIONFACTOR=3
-export ZEEBE_BROKER_CLUSTER_INITIALCONTACTPOINTS=$3.1:26502,$3.2:26502,$3.3:26502
+export ZEEBE_BROKER_CLUSTER_INITIALCONTACTPOINTS=$contacts
+export ZEEBE_BROKER_NETWORK_INTERNALAPI_PORT=$(zeebe_internal_port $node)
 export ZEEBE_BROKER_NETWORK_HOST=$(zeebe_address $node)
 export ZEEBE_BROKER_NETWORK_ADVERTISEDHOST=$(zeebe_address $node)
 export ZEEBE_BROKER_GATEWAY_ENABLE=true
@@ -30,7 +33,7 @@ export ZEEBE_BROKER_GATEWAY_NETWORK_HOST=$(zeebe_address $node)
 export SERVER_ADDRESS=$(zeebe_address $node)
 export MANAGEMENT_SERVER_ADDRESS=$(zeebe_address $node)
 # Small, so that three fit beside other work.
-export JAVA_OPTS='-Xms64m -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC'
+export JAVA_OPTS='-Xms64m -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.io.tmpdir=$folder'
 export ZEEBE_BROKER_THREADS_CPUTHREADCOUNT=1
 export ZEEBE_BROKER_THREADS_IOTHREADCOUNT=1
 export ZEEBE_BROKER_DATA_LOGSEGMENTSIZE=8MB
@@ -44,14 +47,18 @@ END
 }
 
 zeebe_address() {
-  echo "$zeebe_addresses.$(($1 + 1))"
+  echo "127.0.$zeebe_range.$(($1 + 1))"
+}
+
+zeebe_internal_port() {
+  echo "$((26000 + 10 * zeebe_range + $1))"
 }
 
 # The addresses must be free: two clusters on one would find each other.
 zeebe_addresses_are_free() {
   local node
   for node in 0 1 2; do
-    if (: <"/dev/tcp/$(zeebe_address "$node")/26502") 2>/dev/null; then
+    if (: <"/dev/tcp/$(zeebe_address "$node")/26500") 2>/dev/null; then
       echo "a broker is running on $(zeebe_address "$node") already" >&2
       return 1
     fi
