@@ -3,37 +3,36 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::volume::{MARK, Volume, tool};
+use crate::addresses::Addresses;
+use crate::layout::{Layout, Place};
+use crate::rig::{MARK, Rig, tool};
 use crate::wait::{seconds, until};
 
 /// The node ids.
 pub const BROKERS: [usize; 3] = [0, 1, 2];
 
-/// A cluster on a volume of its own. Dropped, it leaves nothing behind.
+/// A cluster in a folder of its own. Dropped, it leaves nothing behind.
 #[derive(Debug)]
 pub struct Cluster {
-    volume: Volume,
+    rig: Rig,
+    place: Place,
+    addresses: Addresses,
     zeebe_home: PathBuf,
     http: ureq::Agent,
 }
 
 impl Cluster {
     /// Three new brokers with empty data folders, started and ready.
-    pub fn start() -> Cluster {
-        let zeebe_home = PathBuf::from(variable("ZEEBE_HOME"));
-        for broker in BROKERS {
-            let address = format!("{}:26500", address(broker));
-            until(&format!("{address} to be free"), seconds(30), || {
-                TcpListener::bind(&address).ok()
-            });
-        }
+    pub fn start(layout: Layout) -> Cluster {
+        let addresses = Addresses::find();
+        let rig = Rig::create(&addresses);
+        let place = Place::create(&rig, layout);
         let http = ureq::Agent::config_builder()
             .timeout_global(Some(seconds(20)))
             .http_status_as_error(false)
@@ -41,18 +40,13 @@ impl Cluster {
             .build()
             .into();
         let cluster = Cluster {
-            volume: Volume::create(),
-            zeebe_home,
+            rig,
+            place,
+            addresses,
+            zeebe_home: PathBuf::from(variable("ZEEBE_HOME")),
             http,
         };
         for broker in BROKERS {
-            let data = cluster.data(broker);
-            fs::create_dir(data.parent().unwrap()).unwrap();
-            tool(
-                Command::new("btrfs")
-                    .args(["subvolume", "create"])
-                    .arg(&data),
-            );
             cluster.install(broker);
         }
         for broker in BROKERS {
@@ -71,14 +65,15 @@ impl Cluster {
         for name in ["lib", "config"] {
             std::os::unix::fs::symlink(self.zeebe_home.join(name), home.join(name)).unwrap();
         }
-        let address = address(broker);
-        let contacts = BROKERS.map(|id| format!("{}:{}", self::address(id), internal_port(id)));
+        let address = self.address(broker);
+        let internal_port = |broker| self.addresses.internal_port(broker);
+        let contacts = BROKERS.map(|id| format!("{}:{}", self.address(id), internal_port(id)));
         // The first compiler only: on two cores it halves the time to ready. No snapshot that the test did not ask for.
         let script = format!(
             r#"#!/bin/sh
 echo $$ > '{pid}'
 export JAVA_HOME='{java}'
-export JAVA_OPTS='-Xms64m -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC'
+export JAVA_OPTS='-Xms64m -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.io.tmpdir={home}'
 export ZEEBE_BROKER_CLUSTER_NODEID="${{ZEEBE_BROKER_CLUSTER_NODEID:?}}"
 export ZEEBE_BROKER_CLUSTER_CLUSTERNAME='{name}'
 export ZEEBE_BROKER_CLUSTER_CLUSTERSIZE=3 ZEEBE_BROKER_CLUSTER_PARTITIONSCOUNT=3 ZEEBE_BROKER_CLUSTER_REPLICATIONFACTOR=3
@@ -100,7 +95,7 @@ exec '{home}/bin/broker'
             contacts = contacts.join(","),
             internal_port = internal_port(broker),
             java = variable("JAVA_HOME"),
-            data = self.data(broker).display(),
+            data = self.place.named(broker).display(),
             home = home.display(),
         );
         write_script(&self.start_script(broker), &script);
@@ -127,19 +122,19 @@ exec '{home}/bin/broker'
         assert!(status.success(), "{command:?}: {status}");
     }
 
-    /// The test's own folder, outside the volume.
+    /// The test's own folder, outside the file systems of the data.
     pub fn dir(&self) -> &Path {
-        self.volume.dir()
+        self.rig.dir()
     }
 
-    /// The volume that holds all three data folders.
-    pub fn volume(&self) -> &Volume {
-        &self.volume
+    /// Where the data directories lie.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
-    /// A broker's data directory: a subvolume in a folder of its own.
-    pub fn data(&self, broker: usize) -> PathBuf {
-        self.volume.root().join(format!("broker-{broker}/data"))
+    /// The address of a broker.
+    pub fn address(&self, broker: usize) -> String {
+        self.addresses.of(broker)
     }
 
     /// What starts a broker and stays in the foreground.
@@ -167,7 +162,7 @@ exec '{home}/bin/broker'
         let mut command = Command::new(self.zeebe("bin/zbctl"));
         command
             .args(["--insecure", "--address"])
-            .arg(format!("{}:26500", address(0)))
+            .arg(format!("{}:26500", self.address(0)))
             .args(arguments);
         command
     }
@@ -176,7 +171,7 @@ exec '{home}/bin/broker'
     pub fn pids(&self, broker: usize) -> Vec<i32> {
         let wanted = format!(
             "ZEEBE_BROKER_DATA_DIRECTORY={}",
-            self.data(broker).display()
+            self.place.named(broker).display()
         );
         processes()
             .filter(|&pid| {
@@ -274,20 +269,8 @@ exec '{home}/bin/broker'
     }
 
     fn management(&self, broker: usize, path: &str) -> String {
-        format!("http://{}:9600{path}", address(broker))
+        format!("http://{}:9600{path}", self.address(broker))
     }
-}
-
-/// The address of a broker.
-pub fn address(broker: usize) -> String {
-    format!("127.0.30.{}", broker + 1)
-}
-
-/// The port the brokers gossip on, the only one that is not Zeebe's default. Whatever its address, a broker takes UDP on
-/// all addresses of the machine (`ss -lun` shows `*:26502`), so that with one port for all, one process gets what was meant
-/// for another, and a cluster of the same name that runs elsewhere on this machine is joined.
-fn internal_port(broker: usize) -> usize {
-    26_612 + 10 * broker
 }
 
 fn healthy_leaders(status: &Value) -> usize {

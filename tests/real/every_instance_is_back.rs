@@ -1,98 +1,118 @@
 //! The main promise: what was there at the backup is there after the restore, all of it and nothing else.
 
-use std::fs;
-use std::process::Command;
 use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::cluster::{BROKERS, Cluster};
 use crate::instances::{Instances, by_partition};
+use crate::layout::Layout;
 use crate::running::new_cluster;
-use crate::volume::tool;
-
-/// How a cluster is lost.
-#[derive(Debug)]
-enum Loss {
-    /// What is in the data directories is deleted; they themselves stay.
-    Contents,
-    /// The data directories, which are subvolumes, are deleted.
-    Subvolumes,
-}
 
 #[test]
 fn from_the_log_alone() {
-    let cluster = new_cluster();
-    let before = some_instances(&cluster);
+    let cluster = new_cluster(Layout::Subvolumes);
+    let round = Round::begin(&cluster);
     let snapshots = cluster.zeebe_snapshots();
     assert!(
         snapshots.values().all(Option::is_none),
         "this case is without Zeebe's own snapshots: {snapshots:?}"
     );
-    back_up_lose_and_restore(&cluster, &before, Loss::Subvolumes);
+    let backup = round.back_up();
+    round.lose(|broker| cluster.place().lose(broker));
+    round.restore_and_prove(&backup);
 }
 
 #[test]
 fn from_a_zeebe_snapshot() {
-    let cluster = new_cluster();
-    let before = some_instances(&cluster);
+    let cluster = new_cluster(Layout::Subvolumes);
+    let round = Round::begin(&cluster);
     cluster.take_snapshot();
-    back_up_lose_and_restore(&cluster, &before, Loss::Contents);
+    let backup = round.back_up();
+    round.lose(|broker| cluster.place().lose_contents(broker));
+    round.restore_and_prove(&backup);
 }
 
-fn some_instances(cluster: &Cluster) -> Instances {
-    let instances = cluster.create(60);
-    let counts = by_partition(&instances);
-    assert_eq!(counts.len(), 3, "{counts:?}");
-    assert!(counts.values().all(|&count| count >= 10), "{counts:?}");
-    instances
+/// One time through all of it: instances, a backup, more instances, the loss, the restore, the proof.
+#[derive(Debug)]
+pub struct Round<'a> {
+    cluster: &'a Cluster,
+    before: Instances,
+    begun: Instant,
 }
 
-fn back_up_lose_and_restore(cluster: &Cluster, before: &Instances, loss: Loss) {
-    let begun = Instant::now();
-    let step = |what: &str| eprintln!("{:6.1} s {what}", begun.elapsed().as_secs_f64());
+impl Round<'_> {
+    /// Starts the instances that have to be back.
+    pub fn begin(cluster: &Cluster) -> Round<'_> {
+        let begun = Instant::now();
+        let before = cluster.create(60);
+        let counts = by_partition(&before);
+        assert_eq!(counts.len(), 3, "{counts:?}");
+        assert!(counts.values().all(|&count| count >= 10), "{counts:?}");
+        Round {
+            cluster,
+            before,
+            begun,
+        }
+    }
 
-    let report = cluster.run(&["backup", "--json"]).exits(0).json();
-    step(&format!("backed up: {report}"));
-    whole_report(&report);
-    let after = cluster.create(40);
-    assert!(before.is_disjoint(&after));
+    /// Backs up, and gives the report.
+    pub fn back_up(&self) -> Value {
+        let report = self.cluster.run(&["backup", "--json"]).exits(0).json();
+        self.step(&format!("backed up: {report}"));
+        whole_report(&report);
+        report
+    }
 
-    cluster.kill_all();
-    lose(cluster, loss);
-    step("lost");
-    let restored = cluster
-        .run(&["restore", "latest", "--yes", "--json"])
-        .exits(0);
-    assert_eq!(restored.json()["set"], report["set"]);
-    step("restored");
+    /// Starts instances that must not come back, kills all brokers, and does `lose` for each.
+    pub fn lose(&self, lose: impl Fn(usize)) {
+        let after = self.cluster.create(40);
+        assert!(self.before.is_disjoint(&after));
+        self.cluster.kill_all();
+        for broker in BROKERS {
+            lose(broker);
+        }
+        self.step("lost");
+    }
 
-    let jobs = cluster.activate_all();
-    assert_eq!(
-        &jobs.instances(),
-        before,
-        "the instances of the backup and no other"
-    );
-    cluster.complete(&jobs);
-    assert_eq!(
-        cluster.activate_all().instances(),
-        Instances::new(),
-        "all are completed"
-    );
-    step("completed");
+    /// Restores the only backup. Exactly its instances have to be there and to go on, and the cluster can be backed up again.
+    pub fn restore_and_prove(&self, backup: &Value) {
+        let cluster = self.cluster;
+        let restored = cluster
+            .run(&["restore", "latest", "--yes", "--json"])
+            .exits(0);
+        assert_eq!(restored.json()["set"], backup["set"]);
+        self.step("restored");
 
-    let next = cluster.run(&["backup", "--json"]).exits(0).json();
-    step(&format!("backed up again: {next}"));
-    whole_report(&next);
-    assert_ne!(next["set"], report["set"]);
-    cluster.run(&["verify", "latest"]).exits(0);
-    step("verified");
-    let complete = |set: &Value| (set.as_str().unwrap().to_owned(), "complete".to_owned());
-    assert_eq!(
-        cluster.sets(),
-        [complete(&report["set"]), complete(&next["set"])].into()
-    );
-    cluster.no_stray_snapshot();
+        let jobs = cluster.activate_all();
+        assert_eq!(
+            jobs.instances(),
+            self.before,
+            "the instances of the backup and no other"
+        );
+        cluster.complete(&jobs);
+        assert_eq!(
+            cluster.activate_all().instances(),
+            Instances::new(),
+            "all are completed"
+        );
+        self.step("completed");
+
+        let next = self.back_up();
+        assert_ne!(next["set"], backup["set"]);
+        cluster.run(&["verify", "latest"]).exits(0);
+        self.step("verified");
+        let complete = |set: &Value| (set.as_str().unwrap().to_owned(), "complete".to_owned());
+        assert_eq!(
+            cluster.sets(),
+            [complete(&backup["set"]), complete(&next["set"])].into()
+        );
+        cluster.no_stray_snapshot();
+    }
+
+    fn step(&self, what: &str) {
+        eprintln!("{:6.1} s {what}", self.begun.elapsed().as_secs_f64());
+    }
 }
 
 /// A backup's report has a figure for every phase of every broker, and the stops were asked for together.
@@ -131,31 +151,4 @@ fn whole_report(report: &Value) {
         figure(&report["window_ms"]) > figure(&report["exit_to_start_ms"]),
         "{report}"
     );
-}
-
-fn lose(cluster: &Cluster, loss: Loss) {
-    for broker in BROKERS {
-        let data = cluster.data(broker);
-        match loss {
-            Loss::Contents => {
-                for entry in fs::read_dir(&data).unwrap() {
-                    let path = entry.unwrap().path();
-                    if path.is_dir() {
-                        fs::remove_dir_all(path).unwrap();
-                    } else {
-                        fs::remove_file(path).unwrap();
-                    }
-                }
-                assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
-            }
-            Loss::Subvolumes => {
-                tool(
-                    Command::new("btrfs")
-                        .args(["subvolume", "delete"])
-                        .arg(&data),
-                );
-                assert!(!data.exists());
-            }
-        }
-    }
 }

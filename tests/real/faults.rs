@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::cluster::{BROKERS, Cluster, kill, processes};
 use crate::gate::{COMPLAINT, Gate, Then};
+use crate::layout::Layout;
 use crate::program::{LONG, Outcome, agent_of};
 use crate::running::{Turn, used_cluster};
 use crate::setup::Setup;
@@ -98,7 +99,7 @@ fn killed_agent_whose_snapshot_fails() {
 
 /// The agent dies with all brokers down and a snapshot command on its way.
 fn killed_agent(then: Then) {
-    let cluster = used_cluster();
+    let cluster = used_cluster(Layout::Subvolumes);
     let before = Before::note(&cluster);
     let gate = gated(&cluster);
     gate.hold(0);
@@ -115,7 +116,7 @@ fn killed_agent(then: Then) {
 
 #[test]
 fn snapshot_that_fails_at_broker_2() {
-    let cluster = used_cluster();
+    let cluster = used_cluster(Layout::Subvolumes);
     let before = Before::note(&cluster);
     let gate = Gate::before_btrfs(&cluster);
     gate.fail(2);
@@ -144,7 +145,7 @@ fn snapshot_that_fails_at_broker_2() {
 
 #[test]
 fn broker_that_will_not_stop() {
-    let cluster = used_cluster();
+    let cluster = used_cluster(Layout::Subvolumes);
     let before = Before::note(&cluster);
     cluster.configure(&Setup {
         stop: [None, Some(WILL_NOT_STOP.to_owned()), None],
@@ -160,7 +161,7 @@ fn broker_that_will_not_stop() {
 /// Without its coordinator an agent puts everything right by itself.
 #[test]
 fn killed_coordinator() {
-    let cluster = used_cluster();
+    let cluster = used_cluster(Layout::Subvolumes);
     let before = Before::note(&cluster);
     let gate = gated(&cluster);
     gate.hold(0);
@@ -180,7 +181,7 @@ fn killed_coordinator() {
 /// With both gone nobody is left to start the brokers; the next run does it first.
 #[test]
 fn killed_coordinator_and_agent() {
-    let cluster = used_cluster();
+    let cluster = used_cluster(Layout::Subvolumes);
     let before = Before::note(&cluster);
     let gate = gated(&cluster);
     gate.hold(0);
@@ -195,9 +196,7 @@ fn killed_coordinator_and_agent() {
     run.wait_killed();
     let dead = newest_run(&cluster);
     until("the orphaned snapshot", seconds(30), || {
-        let subvolumes = cluster.volume().subvolumes();
-        let orphan = format!("broker-0/.zeebe-snap/data/zeebe-snap-{dead}");
-        subvolumes.contains(&orphan).then_some(())
+        cluster.place().snapshot(0, &dead).is_dir().then_some(())
     });
     gate.pass();
     all_down(&cluster);

@@ -10,7 +10,7 @@ use std::thread;
 use nix::sys::stat::Mode;
 
 use crate::cluster::{Cluster, write_script};
-use crate::volume::tool;
+use crate::rig::tool;
 use crate::wait::{seconds, until};
 
 /// What the failing command says on its standard error.

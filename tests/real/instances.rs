@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
-use crate::volume::tool;
+use crate::rig::tool;
 
 /// One service task of type `t`: an instance waits there until its job is completed.
 const PROCESS: &str = r#"<?xml version="1.0" encoding="UTF-8"?>

@@ -5,6 +5,7 @@ use std::fs;
 use crate::cluster::{BROKERS, Cluster};
 use crate::faults::{Before, WILL_NOT_STOP, all_down, gated};
 use crate::gate::Then;
+use crate::layout::Layout;
 use crate::running::used_cluster;
 use crate::setup::Setup;
 use crate::wait::{seconds, until};
@@ -20,7 +21,7 @@ fn at_the_snapshot_of_broker_2() {
 }
 
 fn at_the_snapshot_of(broker: usize) {
-    let cluster = used_cluster();
+    let cluster = used_cluster(Layout::Subvolumes);
     let before = Before::note(&cluster);
     let gate = gated(&cluster);
     gate.hold(broker);
@@ -37,7 +38,7 @@ fn at_the_snapshot_of(broker: usize) {
 
 #[test]
 fn while_a_broker_does_not_stop() {
-    let cluster = used_cluster();
+    let cluster = used_cluster(Layout::Subvolumes);
     let before = Before::note(&cluster);
     cluster.configure(&Setup {
         stop: [None, Some(WILL_NOT_STOP.to_owned()), None],

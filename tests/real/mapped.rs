@@ -7,9 +7,10 @@ use std::process::{Child, Command, Stdio};
 
 use crate::cluster::{Cluster, kill};
 use crate::faults::Before;
+use crate::layout::Layout;
+use crate::rig::MARK;
 use crate::running::used_cluster;
 use crate::setup::Setup;
-use crate::volume::MARK;
 
 /// Maps a log segment of the data folder given, closes the file, says its own pid, and stays until it is killed.
 const KEEPER: &str = r#"
@@ -30,12 +31,12 @@ fn keeper(cluster: &Cluster) -> PathBuf {
 
 #[test]
 fn before_the_backup_begins() {
-    let cluster = used_cluster();
+    let cluster = used_cluster(Layout::Subvolumes);
     let before = Before::note(&cluster);
     cluster.configure(&Setup::default());
     let mut keeper = Command::new("python3")
         .arg(keeper(&cluster))
-        .arg(cluster.data(0))
+        .arg(cluster.place().data(0))
         .arg("/dev/stdout")
         .env(MARK, cluster.dir())
         .stdout(Stdio::piped())
@@ -61,7 +62,7 @@ fn announced(keeper: &mut Child) -> i32 {
 
 #[test]
 fn after_the_stop_was_asked_for() {
-    let cluster = used_cluster();
+    let cluster = used_cluster(Layout::Subvolumes);
     let before = Before::note(&cluster);
     let said = cluster.dir().join("keeper.pid");
     let stop = format!(
@@ -69,7 +70,7 @@ fn after_the_stop_was_asked_for() {
          until [ -s {said:?} ]; do sleep 0.05; done\n\
          kill -TERM $pid",
         keeper(&cluster),
-        cluster.data(0),
+        cluster.place().data(0),
     );
     cluster.configure(&Setup {
         stop: [Some(stop), None, None],

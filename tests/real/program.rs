@@ -1,8 +1,10 @@
 //! The program under test as a child process: its output, its exit code, its agent.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cluster::{BROKERS, Cluster, processes, strings};
-use crate::volume::MARK;
+use crate::rig::MARK;
 use crate::wait::{seconds, until};
 
 /// Longer than any run takes, on a machine that has much else to do.
@@ -130,44 +132,49 @@ impl Cluster {
             .collect()
     }
 
-    /// Insists that on the volume there are the snapshots of the listed sets and no other, one for each broker.
+    /// Insists that what the program has on disk is the snapshots of the listed sets, what restores keep, and their labels.
     #[track_caller]
     pub fn no_stray_snapshot(&self) {
-        let wanted: BTreeSet<String> = self
-            .sets()
+        let sets = self.sets();
+        let snapshots = sets
             .iter()
-            .flat_map(|(set, _)| {
-                BROKERS.map(|id| format!("broker-{id}/.zeebe-snap/data/zeebe-snap-{set}"))
-            })
-            .collect();
-        let on_disk: BTreeSet<String> = self
-            .volume()
-            .subvolumes()
-            .into_iter()
-            .filter(|path| path.contains("zeebe-snap-"))
-            .collect();
-        assert_eq!(
-            on_disk, wanted,
-            "snapshots on the volume, and those of the listed sets"
-        );
-        // Nor a sidecar or a half-made folder without its snapshot.
-        for broker in BROKERS {
-            let folder = self.data(broker).with_file_name(".zeebe-snap/data");
-            let Ok(entries) = std::fs::read_dir(&folder) else {
-                continue;
-            };
-            for entry in entries {
-                let name = entry.unwrap().file_name().into_string().unwrap();
-                let of_a_set = self
-                    .sets()
-                    .iter()
-                    .any(|(set, _)| name.contains(set.as_str()));
-                assert!(
-                    !name.starts_with("zeebe-snap-") || of_a_set,
-                    "{name} is left in {}",
-                    folder.display()
-                );
-            }
+            .flat_map(|(set, _)| BROKERS.map(|id| self.place().snapshot(id, set)));
+        let wanted: BTreeSet<PathBuf> = snapshots.chain(self.kept()).collect();
+        for path in &wanted {
+            assert!(path.is_dir(), "{} is not there", path.display());
+        }
+        for store in self.place().stores() {
+            no_stray(&store, &wanted);
+        }
+    }
+
+    /// What `status` says that restores keep.
+    fn kept(&self) -> Vec<PathBuf> {
+        let status = self.run(&["status", "--json"]).exits(0).json();
+        let brokers = status["brokers"].as_array().expect("brokers").iter();
+        brokers
+            .flat_map(|broker| broker["kept"].as_array().expect("what is kept"))
+            .map(|kept| kept["path"].as_str().expect("a path").into())
+            .collect()
+    }
+}
+
+/// Insists that below a folder there is nothing but these folders, on the way to one of them or with a file of that name.
+#[track_caller]
+fn no_stray(folder: &Path, wanted: &BTreeSet<PathBuf>) {
+    let on_the_way = wanted.iter().any(|path| path.starts_with(folder));
+    assert!(on_the_way, "{} is left", folder.display());
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let path = entry.path();
+        if wanted.contains(&path) {
+            continue;
+        }
+        if entry.file_type().unwrap().is_dir() {
+            no_stray(&path, wanted);
+        } else {
+            let label = wanted.contains(&path.with_extension(""));
+            assert!(label, "{} is left", path.display());
         }
     }
 }
@@ -214,7 +221,7 @@ pub fn agent_of(coordinator: i32) -> i32 {
 }
 
 fn parent(pid: i32) -> Option<i32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status
         .lines()
         .find_map(|line| line.strip_prefix("PPid:"))?

@@ -1,4 +1,4 @@
-//! One cluster at a time: the machine has two cores, and the addresses are there once.
+//! One cluster at a time: the machine has two cores.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use crate::cluster::Cluster;
 use crate::instances::Instances;
+use crate::layout::Layout;
 use crate::setup::Setup;
 
 static RUNNING: Mutex<Option<Case>> = Mutex::new(None);
@@ -16,6 +17,7 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 /// A cluster and the instances that are open in it.
 #[derive(Debug)]
 struct Case {
+    layout: Layout,
     cluster: Cluster,
     open: Instances,
 }
@@ -48,18 +50,19 @@ impl Drop for Turn {
 }
 
 /// A cluster on which nothing has ever happened.
-pub fn new_cluster() -> Turn {
+pub fn new_cluster(layout: Layout) -> Turn {
     let mut turn = Turn(lock());
-    // The old one goes first: its addresses are needed.
+    // The old one goes first: two are too much for two cores.
     drop(turn.0.take());
-    *turn.0 = Some(start());
+    *turn.0 = Some(start(layout));
     turn
 }
 
 /// A cluster with some open instances, on which other tests may have been.
-pub fn used_cluster() -> Turn {
+pub fn used_cluster(layout: Layout) -> Turn {
     let mut turn = Turn(lock());
-    let case = turn.0.get_or_insert_with(start);
+    drop(turn.0.take_if(|case| case.layout != layout));
+    let case = turn.0.get_or_insert_with(|| start(layout));
     case.cluster.wait_healthy();
     if case.open.is_empty() {
         case.open = case.cluster.create(12);
@@ -67,11 +70,12 @@ pub fn used_cluster() -> Turn {
     turn
 }
 
-fn start() -> Case {
-    let cluster = Cluster::start();
+fn start(layout: Layout) -> Case {
+    let cluster = Cluster::start(layout);
     cluster.configure(&Setup::default());
     cluster.deploy();
     Case {
+        layout,
         cluster,
         open: Instances::new(),
     }

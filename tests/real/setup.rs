@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::cluster::{BROKERS, Cluster, address, write_script};
+use crate::cluster::{BROKERS, Cluster, write_script};
 
 /// What a test wants to be different from the plain case.
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ pub struct Setup {
     pub stop: [Option<String>; 3],
     /// `stop_timeout`.
     pub stop_timeout: Option<&'static str>,
+    /// `max_downtime`.
+    pub max_downtime: Option<&'static str>,
     /// A folder that is searched for tools before all others.
     pub tools: Option<PathBuf>,
 }
@@ -34,6 +36,9 @@ impl Cluster {
         if let Some(limit) = setup.stop_timeout {
             text += &format!("stop_timeout = {limit:?}\n");
         }
+        if let Some(limit) = setup.max_downtime {
+            text += &format!("max_downtime = {limit:?}\n");
+        }
         if let Some(tools) = &setup.tools {
             text += &format!("tool_dirs = [{tools:?}]\n");
         }
@@ -50,8 +55,8 @@ impl Cluster {
                  service.start = [{:?}]\n\
                  service.environment = {{ ZEEBE_BROKER_CLUSTER_NODEID = \"{broker}\" }}\n\
                  service.log = {:?}\n",
-                self.data(broker),
-                address(broker),
+                self.place().named(broker),
+                self.address(broker),
                 self.start_script(broker),
                 self.log(broker),
             );

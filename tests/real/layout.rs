@@ -1,0 +1,159 @@
+//! Where the data directories lie, and what the program leaves on disk there.
+//! Must not know what is in a data directory.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::rig::{Kind, Rig, tool};
+
+/// How the data directories of a cluster lie. In each, broker N's is `broker-N/data` below the rig's `mnt`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Btrfs subvolumes inside a bigger mount.
+    Subvolumes,
+    /// Folders of one file system that has no snapshots.
+    Folders(Kind),
+    /// Mount points: broker 0's is an ext4, broker 1's an xfs, broker 2's a subvolume of a btrfs that is mounted by `subvol=`.
+    MountPoints,
+    /// Folders of one btrfs subvolume, beside other things. Broker 1's is named by a symbolic link.
+    SharedSubvolume,
+}
+
+/// The data directories of a cluster.
+#[derive(Debug)]
+pub struct Place {
+    layout: Layout,
+    dir: PathBuf,
+}
+
+impl Place {
+    /// Makes the file systems and empty data directories.
+    pub fn create(rig: &Rig, layout: Layout) -> Place {
+        let place = Place {
+            layout,
+            dir: rig.dir().to_owned(),
+        };
+        let root = place.root();
+        match layout {
+            Layout::Subvolumes => {
+                rig.mount(&rig.disk("disk", Kind::Btrfs), "loop", &root);
+                for broker in 0..3 {
+                    fs::create_dir(root.join(format!("broker-{broker}"))).unwrap();
+                    create_subvolume(&place.data(broker));
+                }
+            }
+            Layout::Folders(kind) => {
+                rig.mount(&rig.disk("disk", kind), "loop", &root);
+                for broker in 0..3 {
+                    fs::create_dir_all(place.data(broker)).unwrap();
+                }
+            }
+            Layout::MountPoints => {
+                rig.mount(&rig.disk("disk-0", Kind::Ext4), "loop", &place.data(0));
+                rig.mount(&rig.disk("disk-1", Kind::Xfs), "loop", &place.data(1));
+                let btrfs = rig.disk("disk-2", Kind::Btrfs);
+                rig.mount(&btrfs, "loop", &place.data(2));
+                create_subvolume(&place.data(2).join("@zeebe"));
+                tool(Command::new("umount").arg(place.data(2)));
+                rig.mount(&btrfs, "loop,subvol=@zeebe", &place.data(2));
+            }
+            Layout::SharedSubvolume => {
+                rig.mount(&rig.disk("disk", Kind::Btrfs), "loop", &root);
+                for broker in 0..3 {
+                    fs::create_dir_all(place.data(broker)).unwrap();
+                }
+                symlink(place.data(1), place.link()).unwrap();
+            }
+        }
+        place
+    }
+
+    /// Where all of it is mounted.
+    pub fn root(&self) -> PathBuf {
+        self.dir.join("mnt")
+    }
+
+    /// A broker's data directory itself.
+    pub fn data(&self, broker: usize) -> PathBuf {
+        self.root().join(format!("broker-{broker}/data"))
+    }
+
+    /// A broker's data directory as the admin names it, to the broker and to the program.
+    pub fn named(&self, broker: usize) -> PathBuf {
+        match (self.layout, broker) {
+            (Layout::SharedSubvolume, 1) => self.link(),
+            _ => self.data(broker),
+        }
+    }
+
+    /// The symbolic link to broker 1's data directory.
+    pub fn link(&self) -> PathBuf {
+        self.dir.join("data-1")
+    }
+
+    /// The folder that a broker's snapshots are in.
+    pub fn store(&self, broker: usize) -> PathBuf {
+        match self.layout {
+            Layout::Subvolumes | Layout::Folders(_) => {
+                self.data(broker).with_file_name(".zeebe-snap/data")
+            }
+            Layout::MountPoints => self.data(broker).join(".zeebe-snap"),
+            Layout::SharedSubvolume => self.root().join(".zeebe-snap"),
+        }
+    }
+
+    /// A broker's snapshot of the set.
+    pub fn snapshot(&self, broker: usize, set: &str) -> PathBuf {
+        self.store(broker).join(format!("zeebe-snap-{set}"))
+    }
+
+    /// All the program's folders that there are.
+    pub fn stores(&self) -> Vec<PathBuf> {
+        // Brokers make and remove files meanwhile.
+        let what = "-ignore_readdir_race -name .zeebe-snap -prune";
+        let find = tool(Command::new("find").arg(self.root()).args(what.split(' ')));
+        find.lines().map(PathBuf::from).collect()
+    }
+
+    /// Deletes a broker's data directory, or what is in it where it is a mount point.
+    pub fn lose(&self, broker: usize) {
+        let data = self.data(broker);
+        match self.layout {
+            Layout::Subvolumes => {
+                tool(
+                    Command::new("btrfs")
+                        .args(["subvolume", "delete"])
+                        .arg(&data),
+                );
+            }
+            Layout::Folders(_) | Layout::SharedSubvolume => fs::remove_dir_all(&data).unwrap(),
+            Layout::MountPoints => return self.lose_contents(broker),
+        }
+        assert!(!data.exists());
+    }
+
+    /// Deletes what the broker has in its data directory.
+    pub fn lose_contents(&self, broker: usize) {
+        for entry in fs::read_dir(self.data(broker)).unwrap() {
+            let entry = entry.unwrap();
+            if [".zeebe-snap", "lost+found"].contains(&entry.file_name().to_str().unwrap()) {
+                continue;
+            }
+            if entry.file_type().unwrap().is_dir() {
+                fs::remove_dir_all(entry.path()).unwrap();
+            } else {
+                fs::remove_file(entry.path()).unwrap();
+            }
+        }
+    }
+}
+
+fn create_subvolume(path: &Path) {
+    tool(
+        Command::new("btrfs")
+            .args(["subvolume", "create"])
+            .arg(path),
+    );
+}
