@@ -206,8 +206,39 @@ fn resolve(data: &std::path::Path) -> Result<PathBuf> {
             };
             let around = std::fs::canonicalize(around)
                 .with_context(|| format!("find {}", around.display()))?;
-            Ok(around.join(name))
+            match std::fs::read_link(around.join(name)) {
+                // What it leads to is gone. Links that lead in a circle are another error.
+                Ok(target) => resolve(&around.join(target)),
+                Err(_) => Ok(around.join(name)),
+            }
         }
         Err(error) => Err(error).with_context(|| format!("find {}", data.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_to_data_that_is_gone_are_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        std::fs::create_dir(dir.join("srv")).unwrap();
+        symlink("srv/data", dir.join("near")).unwrap();
+        symlink(dir.join("near"), dir.join("far")).unwrap();
+        let gone = dir.join("srv/data");
+        for name in ["srv/data", "near", "far"] {
+            assert_eq!(resolve(&dir.join(name)).unwrap(), gone, "{name}");
+        }
+        std::fs::create_dir(&gone).unwrap();
+        for name in ["srv/data", "near", "far"] {
+            assert_eq!(resolve(&dir.join(name)).unwrap(), gone, "{name}");
+        }
+        symlink("circle", dir.join("circle")).unwrap();
+        assert!(resolve(&dir.join("circle")).is_err());
+        assert!(resolve(&dir.join("nowhere/data")).is_err());
     }
 }
