@@ -16,6 +16,9 @@ const CHUNK: u64 = 8 * 1024 * 1024;
 /// As much as is read at a time where the kernel does not copy by itself.
 pub(super) const BUFFER: usize = 128 * 1024;
 
+/// As many ranges of data are asked for at a time.
+const RANGES: usize = 1024;
+
 /// Why there is no content.
 #[derive(Debug)]
 pub(super) enum Stopped {
@@ -63,10 +66,15 @@ impl Ways {
             return Ok(true);
         }
         let mut done = 0;
-        while let Some((data, hole)) = next_data(from, done, size)? {
-            (pass.progress)(data - done);
-            self.copy_data(from, to, data, hole, buffer, pass)?;
-            done = hole;
+        let mut more = true;
+        while more {
+            let ranges = data(from, done, size)?;
+            more = ranges.len() == RANGES;
+            for (data, hole) in ranges {
+                (pass.progress)(data - done);
+                self.copy_data(from, to, data, hole, buffer, pass)?;
+                done = hole;
+            }
         }
         if done < size {
             retry_on_intr(|| ftruncate(to, size))
@@ -142,20 +150,28 @@ impl Ways {
     }
 }
 
-/// From where to where there is data at or after `at`; the rest is holes. `None` at the end.
-fn next_data(from: &OwnedFd, at: u64, size: u64) -> Result<Option<(u64, u64)>, Stopped> {
-    if at >= size {
-        return Ok(None);
+/// From where to where there is data at or after `at`, up to so many ranges; the rest is holes. None at the end.
+///
+/// They are asked for before anything between them is read: a preallocated range is a hole, until what the kernel reads
+/// ahead of a copy puts its zeros into the page cache. Then it is data.
+fn data(from: &OwnedFd, mut at: u64, size: u64) -> Result<Vec<(u64, u64)>, Stopped> {
+    let mut ranges = Vec::new();
+    while at < size && ranges.len() < RANGES {
+        let data = match seek(from, SeekFrom::Data(at)) {
+            Ok(data) if data < size => data,
+            Ok(_) | Err(Errno::NXIO) => break,
+            // A file system that cannot tell has none.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => {
+                ranges.push((at, size));
+                break;
+            }
+            Err(errno) => return Err(Stopped::Failed("look for holes in", errno)),
+        };
+        let hole = seek(from, SeekFrom::Hole(data)).map_err(failed("look for holes in"))?;
+        at = hole.min(size);
+        ranges.push((data, at));
     }
-    let data = match seek(from, SeekFrom::Data(at)) {
-        Ok(data) if data < size => data,
-        Ok(_) | Err(Errno::NXIO) => return Ok(None),
-        // A file system that cannot tell has none.
-        Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Some((at, size))),
-        Err(errno) => return Err(Stopped::Failed("look for holes in", errno)),
-    };
-    let hole = seek(from, SeekFrom::Hole(data)).map_err(failed("look for holes in"))?;
-    Ok(Some((data, hole.min(size))))
+    Ok(ranges)
 }
 
 /// Copies some bytes, at least one.
