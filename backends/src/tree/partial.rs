@@ -5,6 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
@@ -72,9 +73,9 @@ impl Place {
         Ok(!first.is_some_and(|first| leave_out.iter().any(|name| name == first)))
     }
 
-    /// Makes an empty directory under the partial name, which is locked as long as it is open. Fails if there is
+    /// Makes an empty directory under the partial name, which is locked. Fails if there is
     /// something under the name. What was left under the partial name is removed first.
-    pub(crate) fn make(&self) -> Result<Root, TreeError> {
+    pub(crate) fn make(&self) -> Result<Locked, TreeError> {
         match Stat::at(&self.around, &self.name) {
             Ok(_) => return Err(failed("create", &self.path)(Errno::EXIST)),
             Err(Errno::NOENT) => {}
@@ -121,7 +122,7 @@ impl Place {
 
     /// Removes `root`, which is under the partial name and locked. One that is not, because it has its name and could not
     /// be renamed back, is left alone.
-    pub(crate) fn remove(&self, root: Root) -> Result<(), TreeError> {
+    pub(crate) fn remove(&self, root: Locked) -> Result<(), TreeError> {
         match Stat::at(&self.around, &self.partial) {
             Ok(now) if now.same_inode(&root.stat) => {}
             Ok(_) | Err(Errno::NOENT) => return Ok(()),
@@ -156,9 +157,9 @@ impl Place {
     }
 
     /// Locks `root`, unless somebody else works on it.
-    pub(crate) fn claim(&self, root: &Root) -> Result<(), TreeError> {
+    pub(crate) fn claim(&self, root: Root) -> Result<Locked, TreeError> {
         match retry_on_intr(|| flock(&root.fd, FlockOperation::NonBlockingLockExclusive)) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Locked(root)),
             Err(Errno::WOULDBLOCK) => Err(TreeError::Busy {
                 path: self.path.clone(),
             }),
@@ -180,11 +181,11 @@ impl Place {
     }
 
     /// The tree under the partial name, locked; `None` if there is none, or none any more.
-    fn lock(&self) -> Result<Option<Root>, TreeError> {
+    fn lock(&self) -> Result<Option<Locked>, TreeError> {
         let Some(root) = self.root(&self.partial, &self.partial_path)? else {
             return Ok(None);
         };
-        self.claim(&root)?;
+        let root = self.claim(root)?;
         match Stat::at(&self.around, &self.partial) {
             Ok(now) if now.same_inode(&root.stat) => Ok(Some(root)),
             Ok(_) | Err(Errno::NOENT) => Ok(None),
@@ -213,11 +214,48 @@ fn around(path: &Path) -> &Path {
     }
 }
 
+/// A tree that nobody else works on as long as this is there.
+pub(crate) struct Locked(Root);
+
+impl Deref for Locked {
+    type Target = Root;
+
+    fn deref(&self) -> &Root {
+        &self.0
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // To close it is not enough: a program that another thread just starts has a copy of the descriptor for a moment,
+        // and the lock with it. What cannot be let go of here is let go of by the close, a little later.
+        flock(&self.0.fd, FlockOperation::Unlock).ok();
+    }
+}
+
 fn failed<E: Into<io::Error>>(what: &'static str, path: &Path) -> impl FnOnce(E) -> TreeError {
     let path = path.to_owned();
     move |error| TreeError::Io {
         what,
         path,
         source: error.into(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_let_go_of_whoever_has_a_copy_of_the_descriptor() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::of(&folder.path().join("tree")).unwrap();
+        let locked = place.make().unwrap();
+        // As a program has that is just being started.
+        let _copy = locked.fd.try_clone().unwrap();
+        assert!(matches!(place.clear(), Err(TreeError::Busy { .. })));
+        drop(locked);
+        place.clear().unwrap();
     }
 }

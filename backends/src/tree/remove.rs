@@ -35,7 +35,7 @@ pub fn remove(path: &Path) -> Result<(), TreeError> {
     };
     place.clear()?;
     if let Some(root) = place.whole()? {
-        place.claim(&root)?;
+        let root = place.claim(root)?;
         walk(&root, None, &Pass::new(), &mut |_: Visit<'_>| Ok(()))?;
         // An immutable directory cannot be renamed.
         flags::loosen(&root.fd).map_err(place.failed("make removable"))?;
