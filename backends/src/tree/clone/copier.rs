@@ -274,15 +274,23 @@ impl<'a> Copier<'a> {
         let task = self.task;
         let not_kept = |lacking| task.from.not_kept(&dir.path, lacking);
         let to = dir.target();
+        let is_root = dir.path == TreePath::root();
         let flags = attributes::flags(&dir.fd).map_err(not_kept)?;
         if !flags.is_empty() {
             attributes::set_flags(to, flags - flags::LATE).map_err(not_kept)?;
         }
-        attributes::keep(&dir.fd, &dir.stat, to, task.made(Mode::from_bits(0o700)))
-            .map_err(not_kept)?;
+        let made = match is_root {
+            // Its owner and group may be those of the folder around it.
+            true => Made {
+                mode: Mode::from_bits(0o700),
+                ..Made::of(&task.to.stat)
+            },
+            false => task.made(Mode::from_bits(0o700)),
+        };
+        attributes::keep(&dir.fd, &dir.stat, to, made).map_err(not_kept)?;
         if flags.intersects(flags::LATE) {
             // The root is still to be renamed.
-            if dir.path == TreePath::root() {
+            if is_root {
                 task.late(TreePath::root(), flags);
             } else {
                 attributes::set_flags(to, flags).map_err(not_kept)?;

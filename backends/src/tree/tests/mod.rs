@@ -5,6 +5,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod cloning;
+mod cloning_volumes;
 mod differences;
 mod listing;
 mod random;

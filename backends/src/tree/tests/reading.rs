@@ -247,7 +247,7 @@ fn what_is_left_out_is_left_out_of_the_root_alone() {
 }
 
 /// A chain of directories, each called `name`, made by descriptors; `each` gets every one, the deepest with `true`.
-fn chain(root: &Path, name: &str, depth: usize, each: impl Fn(&OwnedFd, usize)) {
+pub(super) fn chain(root: &Path, name: &str, depth: usize, each: impl Fn(&OwnedFd, usize)) {
     let open = |dir: std::os::fd::BorrowedFd<'_>, name: &str| {
         openat(
             dir,
@@ -272,7 +272,7 @@ fn chain(root: &Path, name: &str, depth: usize, each: impl Fn(&OwnedFd, usize)) 
     each(&dir, depth);
 }
 
-fn write_in(dir: &OwnedFd, name: &str, content: &[u8]) {
+pub(super) fn write_in(dir: &OwnedFd, name: &str, content: &[u8]) {
     let file = openat(
         dir,
         name,

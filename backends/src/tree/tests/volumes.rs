@@ -14,7 +14,7 @@ use super::{Folder, entry, read, threads};
 use crate::tree::{Pass, TreeDigest, TreeError, digest};
 
 /// Runs `test` where its mounts are its own.
-fn apart(test: impl FnOnce() + Send) {
+pub(super) fn apart(test: impl FnOnce() + Send) {
     thread::scope(|scope| {
         let inside = scope.spawn(|| {
             unshare(CloneFlags::CLONE_NEWNS).expect("this test needs root");
@@ -46,7 +46,7 @@ fn run(program: &str, arguments: &[&dyn AsRef<std::ffi::OsStr>]) {
 
 /// What is mounted there, until this is dropped. Declared after the folder it is in, so that it goes first.
 #[derive(Debug)]
-struct Mounted(PathBuf);
+pub(super) struct Mounted(pub(super) PathBuf);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
@@ -58,7 +58,7 @@ impl Drop for Mounted {
 }
 
 /// Makes a file system of `kind` in an image in `folder` and mounts it at `mnt` beside it.
-fn volume(folder: &Folder, kind: &str) -> Mounted {
+pub(super) fn volume(folder: &Folder, kind: &str) -> Mounted {
     let image = folder.file("image", "");
     fs::File::options()
         .write(true)
