@@ -38,7 +38,10 @@ impl Progress {
         if self.bar.is_finished() {
             self.bar.reset();
         }
-        self.bar.enable_steady_tick(Duration::from_millis(120));
+        // A thread of its own, for nothing where nobody looks.
+        if !self.bar.is_hidden() {
+            self.bar.enable_steady_tick(Duration::from_millis(120));
+        }
         self.bar.set_position(0);
         self.bar.set_message(message);
     }
