@@ -8,17 +8,20 @@ mod recover;
 mod restore;
 mod show;
 mod status;
+mod tree;
 mod verify;
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
+use zeebe_snap_backends::tree::ByteString;
 
 use crate::config::{self, Cluster};
 use crate::exit::Exit;
@@ -80,6 +83,7 @@ enum Verb {
     Restore(restore::Restore),
     Status(status::Status),
     Recover(recover::Recover),
+    Tree(tree::Tree),
     #[command(hide = true)]
     Agent,
     #[command(hide = true)]
@@ -102,8 +106,6 @@ enum Verb {
     Prune(NotBuilt),
     #[command(hide = true)]
     Drill(NotBuilt),
-    #[command(hide = true)]
-    Tree(NotBuilt),
 }
 
 /// A verb that is to come.
@@ -158,6 +160,7 @@ fn dispatch(cli: Cli) -> Result<Exit> {
         Verb::Restore(verb) => verb.run(&places),
         Verb::Status(verb) => verb.run(&places),
         Verb::Recover(verb) => verb.run(&places),
+        Verb::Tree(verb) => verb.run(),
         Verb::Agent => agent::serve(&places.cluster, &places.state_dir).map(|()| Exit::Done),
         Verb::Launch { record, program } => {
             service::launch::launch(&record, &program).map(|()| Exit::Done)
@@ -169,7 +172,6 @@ fn dispatch(cli: Cli) -> Result<Exit> {
         Verb::Ship(_) => not_built("ship"),
         Verb::Prune(_) => not_built("prune"),
         Verb::Drill(_) => not_built("drill"),
-        Verb::Tree(_) => not_built("tree"),
     }
 }
 
@@ -202,6 +204,11 @@ fn print(text: &str) -> Result<()> {
 
 fn print_json(document: &Value) -> Result<()> {
     print(&format!("{}\n", serde_json::to_string_pretty(document)?))
+}
+
+/// A path as JSON has it: text, or base64 where it is not UTF-8.
+fn path_json(path: &Path) -> ByteString {
+    path.as_os_str().as_bytes().to_vec().into()
 }
 
 /// Findings, for people.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod tree;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -63,11 +65,17 @@ impl World {
 fn help_names_every_verb_that_is_built() {
     insta::assert_snapshot!(World::new().run(&["--help"]));
     for verb in [
-        "check", "backup", "list", "show", "verify", "restore", "status", "recover",
+        "check", "backup", "list", "show", "verify", "restore", "status", "recover", "tree",
     ] {
         insta::assert_snapshot!(
             format!("help of {verb}"),
             World::new().run(&[verb, "--help"])
+        );
+    }
+    for verb in ["clone", "digest", "compare"] {
+        insta::assert_snapshot!(
+            format!("help of tree {verb}"),
+            World::new().run(&["tree", verb, "--help"])
         );
     }
 }
@@ -75,7 +83,7 @@ fn help_names_every_verb_that_is_built() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     for verb in [
-        "init", "undo", "release", "forget", "ship", "prune", "drill", "tree",
+        "init", "undo", "release", "forget", "ship", "prune", "drill",
     ] {
         let said = World::new().run(&[verb, "latest", "--json"]);
         assert_eq!(

@@ -1,0 +1,96 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use serde_json::json;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use zeebe_snap_backends::tree::{self, Cloned, Pass};
+
+use super::{Threads, left_out, with_hint};
+use crate::cmd::{path_json, print, print_json};
+use crate::exit::Exit;
+use crate::report::progress::Progress;
+use crate::report::table::bytes;
+
+const MORE: &str = "\
+    Blocks are shared with the source where the file system can do that (btrfs, xfs with reflink), else copied. \
+    Kept are types, content with its holes, hard links, symbolic links as they are, owners, modes, extended \
+    attributes with ACLs and capabilities, inode flags, device numbers, access and modification times. Sockets are left \
+    out and named. The source must be at rest: what changes meanwhile is an error. A mount point below SRC is \
+    refused.\n\n\
+    DST appears when it is whole and on the disk. Until then the clone is `.<name of DST>.partial` beside it; that \
+    is removed when the clone fails or is interrupted, and by the next one where it could not be.";
+
+/// Clone a tree, with all that is in it
+#[derive(Debug, Args)]
+#[command(after_help = MORE)]
+pub struct Clone {
+    /// The root of the tree
+    #[arg(value_name = "SRC")]
+    from: PathBuf,
+    /// What the clone is to be; nothing may be there yet
+    #[arg(value_name = "DST")]
+    to: PathBuf,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+impl Clone {
+    pub fn run(self) -> Result<Exit> {
+        ensure!(
+            self.to.file_name().is_some(),
+            "{:?} does not end in a name, which the clone is to have",
+            self.to
+        );
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::flag::register(signal, Arc::clone(&interrupted))
+                .context("listen for signals")?;
+        }
+        let progress = Progress::new();
+        progress.say(format!("clone {:?}", self.from));
+        let done = |bytes| progress.hashed(bytes);
+        let pass = Pass {
+            stop: &|| interrupted.load(Ordering::Relaxed),
+            ..self.threads.pass(&done)
+        };
+        let cloned = tree::clone(&self.from, &self.to, &pass, &mut |_| Ok(()));
+        progress.clear();
+        let cloned = cloned.map_err(with_hint)?;
+        if self.json {
+            print_json(&json!({
+                "format": 1,
+                "verb": "tree clone",
+                "result": "done",
+                "from": path_json(&self.from),
+                "to": path_json(&self.to),
+                "entries": cloned.entries,
+                "files": cloned.files,
+                "bytes": cloned.bytes,
+                "shared": cloned.shared,
+                "sockets": cloned.sockets,
+            }))?;
+        } else {
+            print(&text(&cloned))?;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn text(cloned: &Cloned) -> String {
+    format!(
+        "entries   {}\nfiles     {}\nbytes     {} ({})\nshared    {} ({})\n{}",
+        cloned.entries,
+        cloned.files,
+        cloned.bytes,
+        bytes(cloned.bytes),
+        cloned.shared,
+        bytes(cloned.shared),
+        left_out(&cloned.sockets)
+    )
+}
