@@ -1,16 +1,22 @@
-//! What every backend has to hold, shown as outcomes: one suite, run over each backend by its [`Fixture`].
+//! What every backend has to hold wherever a data directory can lie, shown as outcomes: one suite, run over each backend
+//! and layout by its [`Fixture`].
 //!
-//! Needs root and the backend's tools, and python3 for one test. `KEEP=1` leaves what a fixture made for a look. A
-//! backend's room holds its fixture, what only that backend must hold, and the line `contract!(ItsFixture)`.
+//! Needs root, the backends' tools, and python3 for one test. `KEEP=1` leaves what a fixture made for a look. A
+//! backend's room holds its fixtures, what only that backend must hold, and the line `contract!(ItsFixture)` for each.
 //! The suite itself must not know any backend: no test here asks which one it runs over.
 
 // A test ends by panicking, and says with `expect` what it had relied on.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use zeebe_snap_backends::action::perform_all;
 use zeebe_snap_backends::host::Host;
-use zeebe_snap_backends::{Driver, SnapName, Volume};
+use zeebe_snap_backends::{Action, Driver, SnapName, Volume};
+
+use crate::site::Site;
 
 /// Makes one test of each function of the suite, for the fixture named.
 macro_rules! contract {
@@ -21,11 +27,13 @@ macro_rules! contract {
                 an_id_opens_again_as_the_same_volume
                 no_capability_goes_unexercised
                 a_mount_below_the_data_is_in_the_way
+                data_that_is_missing_can_be_put_back_and_not_captured
             }
             snapshots {
                 a_snapshot_is_what_the_data_was
                 preparing_and_clearing_may_be_repeated
                 somebody_elses_snapshot_has_no_label
+                all_of_the_data_is_in_a_snapshot
                 a_page_of_a_killed_process_is_in_the_snapshot
             }
             rollbacks {
@@ -35,6 +43,14 @@ macro_rules! contract {
                 data_replaced_by_a_folder_is_brought_back
                 a_rollback_that_keeps_nothing_leaves_nothing
                 what_changed_since_the_look_is_unclear
+                what_is_staged_is_what_was_captured
+                what_was_taken_back_can_be_done_later
+            }
+            surroundings {
+                neighbours_do_not_notice
+                what_is_mounted_stays_and_a_boot_finds_what_is_right
+                each_of_two_is_brought_back_alone
+                what_is_frozen_is_of_one_file_system
             }
         );
     };
@@ -46,37 +62,80 @@ macro_rules! contract {
     };
 }
 
+#[path = "contract/around.rs"]
+mod around;
+#[path = "contract/attempt.rs"]
+mod attempt;
 #[path = "contract/btrfs.rs"]
 mod btrfs;
+#[path = "contract/copy.rs"]
+mod copy;
 #[path = "contract/detection.rs"]
 mod detection;
 #[path = "contract/rollbacks.rs"]
 mod rollbacks;
+#[path = "contract/site.rs"]
+mod site;
 #[path = "contract/snapshots.rs"]
 mod snapshots;
+#[path = "contract/surroundings.rs"]
+mod surroundings;
 #[path = "contract/tree.rs"]
 mod tree;
 
 /// A fresh volume with an empty data directory at an odd path. Dropping it removes every trace, also after a panic.
 trait Fixture: Sized {
+    /// The backend's name.
+    const DRIVER: &'static str;
+
     /// What the backend can do besides snapshots.
     const CAPABILITIES: &'static [&'static str];
 
+    /// The names in the data directory that are not the data's: it is a mount point if there are any.
+    const LEAVES_OUT: &'static [&'static str] = &[];
+
+    /// One snapshot holds [`Fixture::another`], too.
+    const TOGETHER: bool = false;
+
     fn fresh() -> Self;
 
-    fn driver() -> &'static dyn Driver;
+    /// Where all of it is.
+    fn site(&self) -> &Site;
 
     /// The data directory.
     fn data(&self) -> &Path;
 
-    /// Removes the data directory altogether, as an admin would.
-    fn remove_data(&self);
+    /// Makes another data directory, as near to the first as the layout has it.
+    fn another(&self) -> PathBuf;
+
+    /// Makes whatever can stand at a snapshot's name and is not ours, and gives the names.
+    fn strangers(&self, volume: &dyn Volume) -> Vec<SnapName>;
 
     /// Empty folders, and paths where there is nothing, that are not on a volume of this backend.
     fn elsewhere(&self) -> Vec<PathBuf>;
 
-    /// Makes whatever can stand at a snapshot's name and is not ours, and gives the names.
-    fn strangers(&self, volume: &dyn Volume) -> Vec<SnapName>;
+    /// Removes the data directory altogether, as an admin would; all that is in it where it is a mount point.
+    fn remove_data(&self) {
+        match Self::LEAVES_OUT {
+            [] => fs::remove_dir_all(self.data()).unwrap(),
+            _ => tree::empty(self.data(), &Self::leaves_out()),
+        }
+    }
+
+    /// Makes a folder of what was removed.
+    fn remake_data(&self) {
+        if Self::LEAVES_OUT.is_empty() {
+            fs::create_dir(self.data()).unwrap();
+        }
+    }
+
+    fn leaves_out() -> Vec<OsString> {
+        Self::LEAVES_OUT.iter().map(OsString::from).collect()
+    }
+
+    fn driver() -> &'static dyn Driver {
+        zeebe_snap_backends::driver(Self::DRIVER).unwrap()
+    }
 
     /// The volume, as it is found now.
     fn volume(&self) -> Box<dyn Volume> {
@@ -85,11 +144,22 @@ trait Fixture: Sized {
             .unwrap()
             .expect("the data directory is on a volume of this backend")
     }
+
+    /// The data as it is now.
+    fn look(&self) -> tree::Seen {
+        tree::look(self.data(), &Self::leaves_out())
+    }
 }
 
 /// Runs tools.
 fn host() -> Host {
     Host::new(&[])
+}
+
+/// Performs all of it.
+#[track_caller]
+fn perform(actions: &[Action]) {
+    perform_all(actions, &host(), &|| false).unwrap();
 }
 
 /// A snapshot's name.

@@ -1,145 +1,304 @@
-//! btrfs: a data directory that is a subvolume inside a loop mount.
+//! btrfs: a data directory that is a subvolume inside a bigger mount, a mount point, or a folder beside others.
 
 use std::ffi::OsStr;
 use std::fs;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use zeebe_snap_backends::{Driver, Obstacle, Purpose, SnapName, Volume, driver};
+use zeebe_snap_backends::{Obstacle, Purpose, SnapName, Volume};
 
+use crate::attempt::Attempt;
+use crate::site::{ODD, Site, furnish, run};
 use crate::snapshots::{label, take};
-use crate::{Fixture, host, snap};
+use crate::{Fixture, host, snap, tree};
 
-contract!(Btrfs);
+/// The contract, and what only btrfs must hold.
+macro_rules! btrfs {
+    ($($module:ident $layout:ident)*) => {
+        $(mod $module {
+            contract!(super::Btrfs<super::$layout>);
 
-/// `disk` is mounted at `mnt`, and a tmpfs at `mnt/other`.
-struct Btrfs {
-    dir: PathBuf,
-    data: PathBuf,
+            #[test]
+            fn a_nested_subvolume_is_in_the_way_of_a_capture() {
+                super::a_nested_subvolume_is_in_the_way_of_a_capture::<super::$layout>();
+            }
+
+            #[test]
+            fn a_nested_subvolume_is_kept_with_what_is_replaced() {
+                super::a_nested_subvolume_is_kept_with_what_is_replaced::<super::$layout>();
+            }
+
+            #[test]
+            fn what_is_not_frozen_is_no_snapshot_of_ours() {
+                super::what_is_not_frozen_is_no_snapshot_of_ours::<super::$layout>();
+            }
+        })*
+    };
 }
 
-impl Fixture for Btrfs {
-    const CAPABILITIES: &'static [&'static str] = &["rollback"];
+btrfs! {
+    nested Nested
+    mounted_by_subvol BySubvol
+    mounted_by_subvolid BySubvolid
+    mounted_by_default ByDefault
+    mounted_top_level TopLevel
+    folder Folder
+    folder_in_nested FolderInNested
+    folder_in_mounted FolderInMounted
+}
 
-    fn fresh() -> Btrfs {
-        let dir = tempfile::Builder::new()
-            .prefix("zeebe-snap-contract-")
-            .tempdir()
-            .unwrap()
-            .keep();
-        // What is made from here on is removed, whatever fails.
-        let fixture = Btrfs {
-            data: dir.join("mnt/Zeebe größe 'β'/node \"0\"/-data $1"),
-            dir,
-        };
-        let (disk, mnt) = (fixture.dir.join("disk"), fixture.dir.join("mnt"));
-        fs::File::create(&disk).unwrap().set_len(512 << 20).unwrap();
-        fs::create_dir(&mnt).unwrap();
-        run("mkfs.btrfs", &[&"-q", &disk]);
-        run("mount", &[&"-o", &"loop", &disk, &mnt]);
-        fs::create_dir_all(fixture.data.parent().unwrap()).unwrap();
-        subvolume(&[&"create", &fixture.data]);
-        fixture
+struct Btrfs<L> {
+    site: Site,
+    place: Place,
+    layout: PhantomData<L>,
+}
+
+/// Where things are.
+struct Place {
+    data: PathBuf,
+    /// The subvolume that a snapshot is taken of.
+    frozen: PathBuf,
+    /// The folder that the snapshots are in.
+    store: PathBuf,
+}
+
+trait Layout {
+    const LEAVES_OUT: &'static [&'static str] = &[];
+    const TOGETHER: bool = false;
+    fn make(site: &Site) -> Place;
+    fn another(site: &Site, place: &Place) -> PathBuf;
+}
+
+impl<L: Layout> Fixture for Btrfs<L> {
+    const DRIVER: &'static str = "btrfs";
+    const CAPABILITIES: &'static [&'static str] = &["rollback"];
+    const LEAVES_OUT: &'static [&'static str] = L::LEAVES_OUT;
+    const TOGETHER: bool = L::TOGETHER;
+
+    fn fresh() -> Btrfs<L> {
+        let site = Site::new();
+        Btrfs {
+            place: L::make(&site),
+            site,
+            layout: PhantomData,
+        }
     }
 
-    fn driver() -> &'static dyn Driver {
-        driver("btrfs").unwrap()
+    fn site(&self) -> &Site {
+        &self.site
     }
 
     fn data(&self) -> &Path {
-        &self.data
+        &self.place.data
     }
 
-    fn remove_data(&self) {
-        subvolume(&[&"delete", &self.data]);
+    fn another(&self) -> PathBuf {
+        L::another(&self.site, &self.place)
     }
 
     fn elsewhere(&self) -> Vec<PathBuf> {
-        let other = self.dir.join("mnt/other");
-        fs::create_dir(&other).unwrap();
-        let none = None::<&str>;
-        mount(Some("none"), &other, Some("tmpfs"), MsFlags::empty(), none).unwrap();
-        let folder = other.join("data");
+        let foreign = self.site.foreign();
+        let folder = foreign.join("data");
         fs::create_dir(&folder).unwrap();
-        vec![folder, other.join("missing"), other]
+        vec![folder, foreign.join("missing"), foreign]
     }
 
     fn strangers(&self, volume: &dyn Volume) -> Vec<SnapName> {
         let [unlabelled, replaced] = ["zeebe-snap-unlabelled", "zeebe-snap-replaced"].map(snap);
+        let path = |name: &SnapName| self.place.store.join(name.as_str());
         let freeze = |source: &Path, name: &SnapName| {
-            subvolume(&[&"snapshot", &"-r", &source, &volume.view(name).path]);
+            subvolume(&[&"snapshot", &"-r", &source, &path(name)]);
         };
-        freeze(&self.data, &unlabelled);
-        let another = self.dir.join("mnt/another");
+        freeze(&self.place.frozen, &unlabelled);
+        let another = self.place.store.join(".another");
         subvolume(&[&"create", &another]);
         take(volume, &replaced, &label("replaced"));
-        subvolume(&[&"delete", &volume.view(&replaced).path]);
+        subvolume(&[&"delete", &path(&replaced)]);
         freeze(&another, &replaced);
+        subvolume(&[&"delete", &another]);
         vec![unlabelled, replaced]
     }
 }
 
-impl Drop for Btrfs {
-    fn drop(&mut self) {
-        if std::env::var_os("KEEP").is_some_and(|keep| !keep.is_empty()) {
-            eprintln!("kept: {}", self.dir.display());
-            return;
-        }
-        let gone = self.remove();
-        // A panic while panicking would hide the first.
-        match thread::panicking() {
-            true => drop(gone.map_err(|why| eprintln!("{} is left: {why}", self.dir.display()))),
-            false => gone.unwrap(),
-        }
-    }
-}
-
-impl Btrfs {
-    /// By tools alone: what is tested here is not relied on.
-    fn remove(&self) -> Result<(), String> {
-        let mnt = self.dir.join("mnt");
-        // What another test is about to start has this one's files open too, until it is the program.
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while attempt("mountpoint", &[&"-q", &mnt]).is_ok() {
-            // The loop device goes with the last of them.
-            match attempt("umount", &[&"--recursive", &mnt]) {
-                Err(busy) if Instant::now() >= deadline => return Err(busy),
-                _ => thread::sleep(Duration::from_millis(20)),
-            }
-        }
-        attempt("rm", &[&"-rf", &"--one-file-system", &self.dir])
-    }
-
-    fn obstacles(&self, purpose: Purpose) -> Vec<Obstacle> {
-        self.volume().obstacles(&host(), purpose).unwrap()
-    }
-}
-
-fn attempt(program: &str, arguments: &[&dyn AsRef<OsStr>]) -> Result<(), String> {
-    let done = Command::new(program).args(arguments).output();
-    let done = done.map_err(|error| format!("this test needs {program}: {error}"))?;
-    match done.status.success() {
-        true => Ok(()),
-        false => Err(format!(
-            "{program}: {}",
-            String::from_utf8_lossy(&done.stderr)
-        )),
-    }
-}
-
-fn run(program: &str, arguments: &[&dyn AsRef<OsStr>]) {
-    attempt(program, arguments).unwrap();
-}
-
 fn subvolume(arguments: &[&dyn AsRef<OsStr>]) {
-    let all: Vec<&dyn AsRef<OsStr>> = [&"subvolume" as &dyn AsRef<OsStr>]
-        .into_iter()
-        .chain(arguments.iter().copied())
-        .collect();
-    run("btrfs", &all);
+    let first: [&dyn AsRef<OsStr>; 1] = [&"subvolume"];
+    run("btrfs", &[&first, arguments].concat());
+}
+
+/// A subvolume of its own, reached inside a bigger mount.
+struct Nested;
+
+impl Layout for Nested {
+    fn make(site: &Site) -> Place {
+        let data = site.mounted("btrfs", "mnt").join(ODD);
+        let around = data.parent().unwrap();
+        furnish(around);
+        subvolume(&[&"create", &data]);
+        Place {
+            store: around.join(".zeebe-snap").join(data.file_name().unwrap()),
+            frozen: data.clone(),
+            data,
+        }
+    }
+
+    fn another(_: &Site, place: &Place) -> PathBuf {
+        let another = place.data.with_file_name("another");
+        subvolume(&[&"create", &another]);
+        another
+    }
+}
+
+/// Subvolumes that are mounted each; what else is on the disk is seen in another mount.
+fn mounted(site: &Site, options: impl FnOnce(&Path) -> String) -> Place {
+    let disk = site.disk("btrfs");
+    let top = site.mount(&disk, "loop,subvolid=5", "top");
+    furnish(&top);
+    let it = top.join("@data größe");
+    subvolume(&[&"create", &it]);
+    let data = site.mount(&disk, &options(&it), Path::new("mnt").join(ODD));
+    furnish(data.parent().unwrap());
+    inside(data)
+}
+
+fn inside(data: PathBuf) -> Place {
+    Place {
+        store: data.join(".zeebe-snap"),
+        frozen: data.clone(),
+        data,
+    }
+}
+
+fn another_mounted(site: &Site) -> PathBuf {
+    let disk = site.disks().join("0");
+    subvolume(&[&"create", &site.dir().join("top/@another")]);
+    site.mount(&disk, "loop,subvol=@another", "another")
+}
+
+macro_rules! mounted {
+    ($($(#[$doc:meta])* $layout:ident: $options:expr;)*) => {
+        $($(#[$doc])*
+        struct $layout;
+
+        impl Layout for $layout {
+            const LEAVES_OUT: &'static [&'static str] = &[".zeebe-snap"];
+
+            fn make(site: &Site) -> Place {
+                mounted(site, $options)
+            }
+
+            fn another(site: &Site, _: &Place) -> PathBuf {
+                another_mounted(site)
+            }
+        })*
+    };
+}
+
+mounted! {
+    /// A mount that names its subvolume.
+    BySubvol: |_| "loop,subvol=@data größe".to_owned();
+    /// A mount that has its subvolume's number.
+    BySubvolid: |it| format!("loop,subvolid={}", number(it));
+    /// A mount of the subvolume that is mounted where none is named.
+    ByDefault: |it| {
+        subvolume(&[&"set-default", &it]);
+        "loop".to_owned()
+    };
+}
+
+fn number(subvolume: &Path) -> String {
+    let mut command = Command::new("btrfs");
+    command.args(["inspect-internal", "rootid"]).arg(subvolume);
+    let said = command.output().unwrap().stdout;
+    String::from_utf8(said).unwrap().trim().to_owned()
+}
+
+/// A mount of all of a file system.
+struct TopLevel;
+
+impl Layout for TopLevel {
+    const LEAVES_OUT: &'static [&'static str] = &[".zeebe-snap"];
+
+    fn make(site: &Site) -> Place {
+        let data = site.mounted("btrfs", Path::new("mnt").join(ODD));
+        furnish(data.parent().unwrap());
+        inside(data)
+    }
+
+    /// A subvolume would be in the data.
+    fn another(site: &Site, _: &Place) -> PathBuf {
+        site.mounted("btrfs", "another")
+    }
+}
+
+/// A folder in the subvolume `around`.
+fn folder(around: &Path, data: PathBuf) -> Place {
+    furnish(around);
+    if data.parent() != Some(around) {
+        furnish(data.parent().unwrap());
+    }
+    fs::create_dir(&data).unwrap();
+    Place {
+        data,
+        frozen: around.to_owned(),
+        store: around.join(".zeebe-snap"),
+    }
+}
+
+fn another_folder(at: PathBuf) -> PathBuf {
+    fs::create_dir_all(&at).unwrap();
+    at
+}
+
+/// A folder far down in the top level; another one right in it.
+struct Folder;
+
+impl Layout for Folder {
+    const TOGETHER: bool = true;
+
+    fn make(site: &Site) -> Place {
+        let mnt = site.mounted("btrfs", "mnt");
+        folder(&mnt, mnt.join(ODD))
+    }
+
+    fn another(_: &Site, place: &Place) -> PathBuf {
+        another_folder(place.frozen.join("another"))
+    }
+}
+
+/// A folder right in a subvolume that is reached inside a bigger mount; another one beside it.
+struct FolderInNested;
+
+impl Layout for FolderInNested {
+    const TOGETHER: bool = true;
+
+    fn make(site: &Site) -> Place {
+        let mnt = site.mounted("btrfs", "mnt");
+        furnish(&mnt);
+        let around = mnt.join("größe @");
+        subvolume(&[&"create", &around]);
+        folder(&around, around.join("-data $1"))
+    }
+
+    fn another(_: &Site, place: &Place) -> PathBuf {
+        another_folder(place.frozen.join("another"))
+    }
+}
+
+/// A folder in a subvolume that is mounted, as in a root file system; another one of the same name beside it.
+struct FolderInMounted;
+
+impl Layout for FolderInMounted {
+    const TOGETHER: bool = true;
+
+    fn make(site: &Site) -> Place {
+        let around = mounted(site, |_| "loop,subvol=@data größe".to_owned()).data;
+        folder(&around, around.join("0/data"))
+    }
+
+    fn another(_: &Site, place: &Place) -> PathBuf {
+        another_folder(place.frozen.join("1/data"))
+    }
 }
 
 /// There is one obstacle, and it speaks of `what`.
@@ -149,54 +308,56 @@ fn one(obstacles: &[Obstacle], what: &str) {
     assert!(obstacles[0].what.contains(what), "{obstacles:?}");
 }
 
-#[test]
-fn a_nested_subvolume_is_in_the_way_of_a_capture() {
-    let fixture = Btrfs::fresh();
-    let nested = fixture.data.join("a folder/nested β");
-    fs::create_dir(fixture.data.join("a folder")).unwrap();
+fn a_nested_subvolume_is_in_the_way_of_a_capture<L: Layout>() {
+    let fixture = Btrfs::<L>::fresh();
+    let obstacles = |purpose| fixture.volume().obstacles(&host(), purpose).unwrap();
+    let nested = fixture.data().join("a folder/nested β");
+    fs::create_dir(fixture.data().join("a folder")).unwrap();
     subvolume(&[&"create", &nested]);
-    one(&fixture.obstacles(Purpose::Capture), "/a folder/nested β");
-    assert_eq!(fixture.obstacles(Purpose::BringBack), []);
+    one(&obstacles(Purpose::Capture), "/a folder/nested β");
+    assert_eq!(obstacles(Purpose::BringBack), []);
     subvolume(&[&"delete", &nested]);
-    assert_eq!(fixture.obstacles(Purpose::Capture), []);
-}
-
-#[test]
-fn a_mount_point_is_in_the_way() {
-    let fixture = Btrfs::fresh();
-    let data = fixture.data();
-    let none = None::<&str>;
-    mount(Some(data), data, none, MsFlags::MS_BIND, none).unwrap();
-    for purpose in [Purpose::Capture, Purpose::BringBack] {
-        one(&fixture.obstacles(purpose), data.to_str().unwrap());
+    assert_eq!(obstacles(Purpose::Capture), []);
+    // One that is elsewhere is in nobody's way.
+    if fixture.place.frozen != fixture.place.data {
+        subvolume(&[&"create", &fixture.data().with_file_name("beside the data")]);
+        assert_eq!(obstacles(Purpose::Capture), []);
     }
-    umount2(data, MntFlags::empty()).unwrap();
-    assert_eq!(fixture.obstacles(Purpose::Capture), []);
 }
 
-#[test]
-fn a_plain_folder_can_be_replaced_and_not_captured() {
-    let fixture = Btrfs::fresh();
-    fixture.remove_data();
-    fs::create_dir(&fixture.data).unwrap();
-    one(&fixture.obstacles(Purpose::Capture), "plain folder");
-    assert_eq!(fixture.obstacles(Purpose::BringBack), []);
+/// One that was made since the snapshot is not in the way of a rollback, and not lost by it.
+fn a_nested_subvolume_is_kept_with_what_is_replaced<L: Layout>() {
+    let fixture = Btrfs::<L>::fresh();
+    let name = snap("zeebe-snap-1");
+    tree::fill(fixture.data(), "old");
+    let old = take(&*fixture.volume(), &name, &label("1"));
+    for nested in ["nested", "raft-partition/nested"] {
+        let nested = fixture.data().join(nested);
+        subvolume(&[&"create", &nested]);
+        fs::write(nested.join("file"), "nested").unwrap();
+    }
+    let volume = fixture.volume();
+    assert_eq!(volume.obstacles(&host(), Purpose::BringBack).unwrap(), []);
+    let attempt = Attempt::of(&*volume, &name, "restore-1");
+    attempt.stage();
+    attempt.swap();
+    tree::same(&fixture.look(), &old, "brought back");
+    let kept = volume.rollback().unwrap().kept(&host()).unwrap();
+    let is_in = |dir: &Path| {
+        for nested in ["nested", "raft-partition/nested"] {
+            assert_eq!(fs::read(dir.join(nested).join("file")).unwrap(), b"nested");
+        }
+    };
+    is_in(&kept[0].path);
+    attempt.reverse();
+    is_in(fixture.data());
 }
 
-#[test]
-fn a_missing_directory_can_be_put_back_and_not_captured() {
-    let fixture = Btrfs::fresh();
-    fixture.remove_data();
-    one(&fixture.obstacles(Purpose::Capture), "does not exist");
-    assert_eq!(fixture.obstacles(Purpose::BringBack), []);
-}
-
-#[test]
-fn what_is_not_frozen_is_no_snapshot_of_ours() {
-    let fixture = Btrfs::fresh();
+fn what_is_not_frozen_is_no_snapshot_of_ours<L: Layout>() {
+    let fixture = Btrfs::<L>::fresh();
     let (volume, name) = (fixture.volume(), snap("zeebe-snap-1"));
     take(&*volume, &name, &label("1"));
-    let path = volume.view(&name).path;
+    let path = fixture.place.store.join(name.as_str());
     run("btrfs", &[&"property", &"set", &path, &"ro", &"false"]);
     let found = volume.find(&host(), &name).unwrap().unwrap();
     assert_eq!(found.label, None);

@@ -1,8 +1,9 @@
 //! Finding a volume, naming it, and what is in its way.
 
 use nix::mount::{MsFlags, mount};
-use zeebe_snap_backends::{Label, Purpose, StageName, Volume, VolumeId};
+use zeebe_snap_backends::{Label, Purpose, Snapshot, Volume, VolumeId};
 
+use crate::attempt::stage;
 use crate::{Fixture, host, snap, tree};
 
 pub fn a_volume_is_found_and_nothing_elsewhere<F: Fixture>() {
@@ -29,6 +30,8 @@ pub fn an_id_opens_again_as_the_same_volume<F: Fixture>() {
         assert_eq!(again.id(), volume.id());
         assert_eq!(again.data(), volume.data());
         assert_eq!(actions(&*again), actions(&*volume));
+        assert_eq!(again.freezes(), volume.freezes());
+        assert_eq!(again.leave_out(), volume.leave_out());
         id
     };
     let first = same_again();
@@ -39,32 +42,42 @@ pub fn an_id_opens_again_as_the_same_volume<F: Fixture>() {
         "what is in it does not change its name"
     );
     fixture.remove_data();
-    assert_ne!(same_again(), first);
-    std::fs::create_dir(fixture.data()).unwrap();
-    same_again();
+    let second = same_again();
+    fixture.remake_data();
+    let third = same_again();
+    if F::leaves_out().is_empty() {
+        assert!(first != second && second != third && third != first);
+    }
 }
 
 /// All that the volume can be asked to do.
 fn actions(volume: &dyn Volume) -> String {
-    let (snap, label) = (snap("snap"), Label::new());
+    let (name, label) = (snap("snap"), Label::new());
     let mut all = vec![
-        volume.prepare(&snap, &label),
-        volume.snapshot(&snap),
-        volume.destroy(&snap),
-        volume.unprepare(&snap),
-        volume.view(&snap).open,
-        volume.view(&snap).close,
+        volume.prepare(&name, &label),
+        volume.snapshot(&name),
+        volume.destroy(&name),
+        volume.unprepare(&name),
+        volume.view(&name).open,
+        volume.view(&name).close,
     ];
     if let Some(rollback) = volume.rollback() {
-        let stage = StageName::try_from("stage".to_owned()).unwrap();
+        let stage = stage("stage");
+        let from = Snapshot {
+            name: name.clone(),
+            identity: "identity".to_owned(),
+            label: None,
+        };
         all.extend([
-            rollback.stage(&snap, &stage, &label),
+            rollback.stage(&from, &stage, &label),
             rollback.swap(&stage),
             rollback.reverse(&stage),
             rollback.discard(&stage),
+            rollback.clear(&stage),
         ]);
     }
-    format!("{all:?} {:?}", volume.view(&snap).path)
+    let view = volume.view(&name);
+    format!("{all:?} {:?} {:?}", view.path, view.leave_out)
 }
 
 /// Each capability named here has its test in this suite: a backend that gains another one has to bring that along.
@@ -92,5 +105,24 @@ pub fn a_mount_below_the_data_is_in_the_way<F: Fixture>() {
         assert_eq!(obstacles.len(), 1, "{obstacles:?}");
         let named = obstacles[0].what.contains(below.to_str().unwrap());
         assert!(named, "{obstacles:?}");
+    }
+}
+
+pub fn data_that_is_missing_can_be_put_back_and_not_captured<F: Fixture>() {
+    let fixture = F::fresh();
+    fixture.remove_data();
+    let obstacles = |purpose| fixture.volume().obstacles(&host(), purpose).unwrap();
+    assert_eq!(obstacles(Purpose::BringBack), []);
+    match fixture.look() {
+        None => {
+            let found = obstacles(Purpose::Capture);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].what.contains("does not exist"), "{found:?}");
+        }
+        Some(_) => assert_eq!(
+            obstacles(Purpose::Capture),
+            [],
+            "an empty folder is data, too"
+        ),
     }
 }

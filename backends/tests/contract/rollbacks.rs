@@ -1,88 +1,20 @@
 //! Rollbacks: whatever has become of the data, the snapshot's content comes back and what it replaces is kept.
 
-use zeebe_snap_backends::action::perform_all;
-use zeebe_snap_backends::{Action, Label, Progress, Purpose, Rollback, SnapName, Snapshot};
-use zeebe_snap_backends::{StageName, Volume};
+use std::fs;
 
+use zeebe_snap_backends::{Progress, Purpose, Snapshot};
+
+use crate::around::{folder, no_trace, traces};
+use crate::attempt::{Attempt, kept, stage};
 use crate::snapshots::{captured, label, remove, take};
 use crate::{Fixture, host, snap, tree};
-
-fn stage(name: &str) -> StageName {
-    StageName::try_from(name.to_owned()).unwrap()
-}
-
-/// One rollback, asked where it stands before and after each step.
-struct Attempt<'a> {
-    rollback: &'a dyn Rollback,
-    from: Snapshot,
-    stage: StageName,
-    label: Label,
-}
-
-impl<'a> Attempt<'a> {
-    fn of(volume: &'a dyn Volume, from: &SnapName, name: &str) -> Attempt<'a> {
-        Attempt {
-            rollback: volume.rollback().unwrap(),
-            from: volume.find(&host(), from).unwrap().unwrap(),
-            stage: stage(name),
-            label: label(name),
-        }
-    }
-
-    fn progress(&self) -> Progress {
-        self.rollback
-            .progress(&host(), &self.from, &self.stage)
-            .unwrap()
-    }
-
-    fn is_unclear(&self) {
-        let progress = self.progress();
-        assert!(matches!(progress, Progress::Unclear(_)), "{progress:?}");
-    }
-
-    fn step(&self, before: Progress, actions: Vec<Action>, after: Progress) {
-        assert_eq!(self.progress(), before, "before {actions:?}");
-        perform_all(&actions, &host()).unwrap();
-        assert_eq!(self.progress(), after, "after {actions:?}");
-    }
-
-    fn stage(&self) {
-        let actions = self
-            .rollback
-            .stage(&self.from.name, &self.stage, &self.label);
-        self.step(Progress::Untouched, actions, Progress::Staged);
-    }
-
-    fn swap(&self) {
-        let actions = self.rollback.swap(&self.stage);
-        self.step(Progress::Staged, actions, Progress::Swapped);
-    }
-
-    fn reverse(&self) {
-        let actions = self.rollback.reverse(&self.stage);
-        self.step(Progress::Swapped, actions, Progress::Staged);
-    }
-
-    fn discard(&self) {
-        let actions = self.rollback.discard(&self.stage);
-        self.step(Progress::Staged, actions, Progress::Untouched);
-    }
-}
-
-/// What is kept: names, labels, and the trees themselves.
-fn kept(volume: &dyn Volume) -> Vec<(StageName, Option<Label>, tree::Seen)> {
-    let kept = volume.rollback().unwrap().kept(&host()).unwrap();
-    kept.into_iter()
-        .map(|kept| (kept.name, kept.label, tree::look(&kept.path)))
-        .collect()
-}
 
 pub fn data_as_it_was_is_brought_back<F: Fixture>() {
     brought_back::<F>(|_| {});
 }
 
 pub fn data_with_its_content_deleted_is_brought_back<F: Fixture>() {
-    brought_back::<F>(|fixture| tree::empty(fixture.data()));
+    brought_back::<F>(|fixture| tree::empty(fixture.data(), &F::leaves_out()));
 }
 
 pub fn data_deleted_altogether_is_brought_back<F: Fixture>() {
@@ -92,7 +24,7 @@ pub fn data_deleted_altogether_is_brought_back<F: Fixture>() {
 pub fn data_replaced_by_a_folder_is_brought_back<F: Fixture>() {
     brought_back::<F>(|fixture| {
         fixture.remove_data();
-        std::fs::create_dir(fixture.data()).unwrap();
+        fixture.remake_data();
         tree::fill(fixture.data(), "other");
     });
 }
@@ -102,32 +34,31 @@ fn brought_back<F: Fixture>(ruin: impl FnOnce(&F)) {
     let fixture = F::fresh();
     let name = snap("zeebe-snap-1");
     tree::fill(fixture.data(), "old");
-    let old = tree::look(fixture.data());
-    take(&*fixture.volume(), &name, &label("1"));
+    let old = take(&*fixture.volume(), &name, &label("1"));
     tree::change(fixture.data());
     ruin(&fixture);
-    let ruined = tree::look(fixture.data());
+    let ruined = fixture.look();
     assert_ne!(ruined, old);
 
     let volume = fixture.volume();
-    let around = tree::around(fixture.data());
+    let around = traces(fixture.site(), fixture.data());
     let obstacles = volume.obstacles(&host(), Purpose::BringBack).unwrap();
     assert_eq!(obstacles, []);
     let first = Attempt::of(&*volume, &name, "restore-1");
     first.stage();
-    assert_eq!(tree::look(fixture.data()), ruined);
+    tree::same(&fixture.look(), &ruined, "staged");
     first.swap();
-    assert_eq!(tree::look(fixture.data()), old);
+    tree::same(&fixture.look(), &old, "swapped");
     first.reverse();
-    assert_eq!(tree::look(fixture.data()), ruined);
+    tree::same(&fixture.look(), &ruined, "reversed");
     first.discard();
-    assert_eq!(tree::look(fixture.data()), ruined);
+    tree::same(&fixture.look(), &ruined, "discarded");
     assert_eq!(kept(&*volume), []);
-    assert_eq!(tree::around(fixture.data()), around);
+    no_trace(fixture.site(), fixture.data(), &around, "nothing is left");
 
     first.stage();
     first.swap();
-    assert_eq!(tree::look(fixture.data()), old);
+    tree::same(&fixture.look(), &old, "swapped for good");
     let mut expected = Vec::new();
     if ruined.is_some() {
         expected.push((stage("restore-1"), Some(label("restore-1")), ruined));
@@ -136,8 +67,8 @@ fn brought_back<F: Fixture>(ruin: impl FnOnce(&F)) {
 
     // Work goes on, and the snapshot does not notice.
     tree::change(fixture.data());
-    let worked = tree::look(fixture.data());
-    assert_eq!(captured(&*volume, &name), old);
+    let worked = fixture.look();
+    tree::same(&captured(&*volume, &name), &old, "worked on");
 
     let volume = fixture.volume();
     let second = Attempt::of(&*volume, &name, "restore-2");
@@ -145,9 +76,9 @@ fn brought_back<F: Fixture>(ruin: impl FnOnce(&F)) {
     second.stage();
     second.swap();
     second.reverse();
-    assert_eq!(tree::look(fixture.data()), worked);
+    tree::same(&fixture.look(), &worked, "reversed");
     second.swap();
-    assert_eq!(tree::look(fixture.data()), old);
+    tree::same(&fixture.look(), &old, "swapped again");
     expected.push((stage("restore-2"), Some(label("restore-2")), worked));
     assert_eq!(kept(&*fixture.volume()), expected);
 
@@ -156,7 +87,11 @@ fn brought_back<F: Fixture>(ruin: impl FnOnce(&F)) {
     let capture = volume.obstacles(&host(), Purpose::Capture).unwrap();
     assert_eq!(capture, []);
     take(&*volume, &snap("zeebe-snap-2"), &label("2"));
-    assert_eq!(captured(&*volume, &snap("zeebe-snap-2")), old);
+    tree::same(
+        &captured(&*volume, &snap("zeebe-snap-2")),
+        &old,
+        "captured again",
+    );
     let listed = volume.list(&host()).unwrap();
     let labels: Vec<_> = listed.into_iter().map(|snapshot| snapshot.label).collect();
     assert_eq!(labels, [Some(label("1")), Some(label("2"))]);
@@ -166,7 +101,7 @@ fn brought_back<F: Fixture>(ruin: impl FnOnce(&F)) {
 pub fn a_rollback_that_keeps_nothing_leaves_nothing<F: Fixture>() {
     let fixture = F::fresh();
     let name = snap("zeebe-snap-1");
-    let around = tree::around(fixture.data());
+    let before = traces(fixture.site(), fixture.data());
     take(&*fixture.volume(), &name, &label("1"));
     let volume = fixture.volume();
     let taken_back = Attempt::of(&*volume, &name, "restore-1");
@@ -175,16 +110,20 @@ pub fn a_rollback_that_keeps_nothing_leaves_nothing<F: Fixture>() {
     taken_back.reverse();
     taken_back.discard();
     remove(&*volume, &name);
-    assert_eq!(tree::around(fixture.data()), around);
+    no_trace(fixture.site(), fixture.data(), &before, "nothing is left");
 
     take(&*volume, &name, &label("1"));
     fixture.remove_data();
+    if fixture.look().is_some() {
+        // It is a mount point: there is something to keep.
+        return;
+    }
     let volume = fixture.volume();
     let onto_nothing = Attempt::of(&*volume, &name, "restore-2");
     onto_nothing.stage();
     onto_nothing.swap();
     remove(&*fixture.volume(), &name);
-    assert_eq!(tree::around(fixture.data()), around);
+    no_trace(fixture.site(), fixture.data(), &before, "nothing is left");
 }
 
 /// A plan rests on what was seen: what somebody else put there, or took away, is not swapped for it.
@@ -207,14 +146,87 @@ pub fn what_changed_since_the_look_is_unclear<F: Fixture>() {
     attempt.swap();
     other.is_unclear();
     let kept = volume.rollback().unwrap().kept(&host()).unwrap();
-    std::fs::remove_dir_all(&kept[0].path).unwrap();
+    fs::remove_dir_all(&kept[0].path).unwrap();
     attempt.is_unclear();
 
     let volume = fixture.volume();
     let attempt = Attempt::of(&*volume, &name, "restore-2");
     attempt.stage();
+    let staged = folder(fixture.site(), fixture.data(), "restore-2");
+    fs::rename(&staged, staged.with_extension("away")).unwrap();
+    fs::create_dir(&staged).unwrap();
+    attempt.is_unclear();
+    fs::remove_dir(&staged).unwrap();
+    fs::rename(staged.with_extension("away"), &staged).unwrap();
+    assert_eq!(attempt.progress(), Progress::Staged);
+    if F::leaves_out().is_empty() {
+        fixture.remove_data();
+        attempt.is_unclear();
+        fixture.remake_data();
+        attempt.is_unclear();
+        appears::<F>();
+    }
+}
+
+/// The same where there was nothing.
+fn appears<F: Fixture>() {
+    let fixture = F::fresh();
+    let name = snap("zeebe-snap-1");
+    take(&*fixture.volume(), &name, &label("1"));
     fixture.remove_data();
+    let volume = fixture.volume();
+    let attempt = Attempt::of(&*volume, &name, "restore-1");
+    fixture.remake_data();
     attempt.is_unclear();
-    std::fs::create_dir(fixture.data()).unwrap();
+    fixture.remove_data();
+    attempt.stage();
+    fixture.remake_data();
     attempt.is_unclear();
+}
+
+/// What is staged is what was captured, in all that a digest tells, before any broker depends on it.
+pub fn what_is_staged_is_what_was_captured<F: Fixture>() {
+    let fixture = F::fresh();
+    let name = snap("zeebe-snap-1");
+    tree::fill(fixture.data(), "old");
+    let old = take(&*fixture.volume(), &name, &label("1"));
+    tree::change(fixture.data());
+    let volume = fixture.volume();
+    let attempt = Attempt::of(&*volume, &name, "restore-1");
+    attempt.stage();
+    let staged = folder(fixture.site(), fixture.data(), "restore-1");
+    if let Some(path) = attempt.rollback.staged(&attempt.stage) {
+        assert_eq!(path, staged);
+    }
+    tree::same(
+        &tree::look(&staged, &[]),
+        &captured(&*volume, &name),
+        "staged",
+    );
+    tree::same(&tree::look(&staged, &[]), &old, "staged");
+    assert!(tree::keeps_its_hole(&staged));
+    assert_eq!(kept(&*volume), [], "nothing has been replaced yet");
+    attempt.swap();
+    assert!(tree::keeps_its_hole(fixture.data()));
+}
+
+/// One that was taken back can be done all the same, over what has become of the data since.
+pub fn what_was_taken_back_can_be_done_later<F: Fixture>() {
+    let fixture = F::fresh();
+    let name = snap("zeebe-snap-1");
+    tree::fill(fixture.data(), "old");
+    let old = take(&*fixture.volume(), &name, &label("1"));
+    let volume = fixture.volume();
+    let attempt = Attempt::of(&*volume, &name, "restore-1");
+    attempt.stage();
+    attempt.swap();
+    attempt.reverse();
+    tree::change(fixture.data());
+    let worked = fixture.look();
+    attempt.swap();
+    tree::same(&fixture.look(), &old, "swapped");
+    let expected = [(stage("restore-1"), Some(label("restore-1")), worked.clone())];
+    assert_eq!(kept(&*volume), expected);
+    attempt.reverse();
+    tree::same(&fixture.look(), &worked, "reversed");
 }

@@ -1,0 +1,187 @@
+//! Where a fixture lives: a folder with file systems of its own in it, on loop devices, mounted as a boot mounts them.
+//!
+//! By tools alone: what is tested here is not relied on.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A path that a tool may trip over.
+pub const ODD: &str = "Zeebe größe 'β'/node \"0\"/-data $1";
+
+/// The folder. Dropping it removes every trace, also after a panic; `KEEP=1` leaves it for a look.
+pub struct Site {
+    dir: PathBuf,
+    fstab: RefCell<Vec<Mount>>,
+}
+
+/// What is mounted: the arguments of mount(8).
+struct Mount {
+    options: String,
+    what: PathBuf,
+    at: PathBuf,
+}
+
+impl Site {
+    pub fn new() -> Site {
+        let dir = tempfile::Builder::new()
+            .prefix("zeebe-snap-contract-")
+            .tempdir()
+            .unwrap()
+            .keep();
+        // What is made from here on is removed, whatever fails.
+        let site = Site {
+            dir,
+            fstab: RefCell::default(),
+        };
+        // In memory: syncing is much of what is done here.
+        site.mount(Path::new("none"), "size=2g", site.disks());
+        site
+    }
+
+    /// Where all of it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where the disks are, which change with all that is written.
+    pub fn disks(&self) -> PathBuf {
+        self.dir.join("disks")
+    }
+
+    /// A new disk with a file system of `kind` on it.
+    pub fn disk(&self, kind: &str) -> PathBuf {
+        let number = fs::read_dir(self.disks()).unwrap().count();
+        let disk = self.disks().join(number.to_string());
+        let file = fs::File::create(&disk).unwrap();
+        // xfs wants more than 300 MB.
+        file.set_len(512 << 20).unwrap();
+        // It looks at all loop devices, and trips over one that another test lets go of.
+        let mkfs = format!("mkfs.{kind}");
+        until_done(|| attempt(&mkfs, &[&"-q", &disk])).unwrap();
+        disk
+    }
+
+    /// Mounts it, now and at every boot, and gives the mount point: `at` in the folder.
+    pub fn mount(&self, what: &Path, options: &str, at: impl AsRef<Path>) -> PathBuf {
+        let at = self.dir.join(at);
+        fs::create_dir_all(&at).unwrap();
+        let mount = Mount {
+            options: options.to_owned(),
+            what: what.to_owned(),
+            at: at.clone(),
+        };
+        mount.mount();
+        self.fstab.borrow_mut().push(mount);
+        at
+    }
+
+    /// A new disk with a file system of `kind` on it, mounted.
+    pub fn mounted(&self, kind: &str, at: impl AsRef<Path>) -> PathBuf {
+        self.mount(&self.disk(kind), "loop", at)
+    }
+
+    /// Nothing is mounted, and then all is as it is after a boot.
+    pub fn reboot(&self) {
+        // The disks themselves outlast it.
+        let fstab = &self.fstab.borrow()[1..];
+        for mount in fstab.iter().rev() {
+            mount.unmount().unwrap();
+        }
+        fstab.iter().for_each(Mount::mount);
+    }
+
+    /// A folder on a file system that no backend knows.
+    pub fn foreign(&self) -> PathBuf {
+        self.mount(Path::new("none"), "rw", "foreign")
+    }
+
+    fn remove(&self) -> Result<(), String> {
+        let fstab = self.fstab.borrow();
+        fstab[1..].iter().rev().try_for_each(Mount::unmount)?;
+        // Whoever has a copy of all mounts has the disks in use for a while.
+        attempt("umount", &[&"--lazy", &self.disks()])?;
+        attempt("rm", &[&"-rf", &"--one-file-system", &self.dir])
+    }
+}
+
+impl Mount {
+    fn mount(&self) {
+        let kind = match self.what.is_absolute() {
+            true => "auto",
+            false => "tmpfs",
+        };
+        let words: [&dyn AsRef<OsStr>; 6] =
+            [&"-t", &kind, &"-o", &self.options, &self.what, &self.at];
+        run("mount", &words);
+    }
+
+    fn unmount(&self) -> Result<(), String> {
+        // What another test is about to start has this one's files open too, until it is the program.
+        // The loop device goes with the last of them.
+        until_done(|| match attempt("mountpoint", &[&"-q", &self.at]) {
+            Ok(()) => attempt("umount", &[&"--recursive", &self.at]),
+            Err(_) => Ok(()),
+        })
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if std::env::var_os("KEEP").is_some_and(|keep| !keep.is_empty()) {
+            eprintln!("kept: {}", self.dir.display());
+            return;
+        }
+        let gone = self.remove();
+        // A panic while panicking would hide the first.
+        match thread::panicking() {
+            true => drop(gone.map_err(|why| eprintln!("{} is left: {why}", self.dir.display()))),
+            false => gone.unwrap(),
+        }
+    }
+}
+
+/// Tries again until a deadline; the last complaint.
+fn until_done(mut attempt: impl FnMut() -> Result<(), String>) -> Result<(), String> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match attempt() {
+            Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
+            done => return done,
+        }
+    }
+}
+
+/// Makes a file and a folder in `dir` that are nobody's business.
+pub fn furnish(dir: &Path) {
+    fs::create_dir_all(dir.join("logs β")).unwrap();
+    fs::write(dir.join("logs β/broker.log"), "started\n".repeat(1000)).unwrap();
+    symlink("../beside", dir.join("logs β/link")).unwrap();
+    fs::write(dir.join("beside"), "never changes").unwrap();
+    fs::hard_link(dir.join("beside"), dir.join("beside too")).unwrap();
+    fs::set_permissions(dir.join("beside"), fs::Permissions::from_mode(0o604)).unwrap();
+}
+
+/// Runs a tool; its complaint, if it fails.
+pub fn attempt(program: &str, arguments: &[&dyn AsRef<OsStr>]) -> Result<(), String> {
+    let done = Command::new(program).args(arguments).output();
+    let done = done.map_err(|error| format!("this test needs {program}: {error}"))?;
+    match done.status.success() {
+        true => Ok(()),
+        false => Err(format!(
+            "{program}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        )),
+    }
+}
+
+/// Runs a tool that must not fail.
+#[track_caller]
+pub fn run(program: &str, arguments: &[&dyn AsRef<OsStr>]) {
+    attempt(program, arguments).unwrap();
+}
