@@ -1,7 +1,7 @@
 //! What every backend has to hold wherever a data directory can lie, shown as outcomes: one suite, run over each backend
 //! and layout by its [`Fixture`].
 //!
-//! Needs root, the backends' tools, and python3 for one test. `KEEP=1` leaves what a fixture made for a look. A
+//! Needs root, the backends' tools, strace, and python3 for one test. `KEEP=1` leaves what a fixture made for a look. A
 //! backend's room holds its fixtures, what only that backend must hold, and the line `contract!(ItsFixture)` for each.
 //! The suite itself must not know any backend: no test here asks which one it runs over.
 
@@ -52,6 +52,13 @@ macro_rules! contract {
                 each_of_two_is_brought_back_alone
                 what_is_frozen_is_of_one_file_system
             }
+            interruptions {
+                a_killed_snapshot_is_none_or_whole
+                a_stopped_snapshot_is_none_or_whole
+                a_killed_stage_leaves_nothing
+                a_killed_swap_is_finished_or_taken_back
+                a_killed_swap_onto_nothing_is_finished_or_taken_back
+            }
         );
     };
     ($fixture:ty: $($room:ident { $($test:ident)* })*) => {
@@ -62,6 +69,8 @@ macro_rules! contract {
     };
 }
 
+#[path = "contract/apart.rs"]
+mod apart;
 #[path = "contract/around.rs"]
 mod around;
 #[path = "contract/attempt.rs"]
@@ -72,6 +81,8 @@ mod btrfs;
 mod copy;
 #[path = "contract/detection.rs"]
 mod detection;
+#[path = "contract/interruptions.rs"]
+mod interruptions;
 #[path = "contract/rollbacks.rs"]
 mod rollbacks;
 #[path = "contract/site.rs"]
@@ -165,4 +176,10 @@ fn perform(actions: &[Action]) {
 /// A snapshot's name.
 fn snap(name: &str) -> SnapName {
     SnapName::try_from(name.to_owned()).unwrap()
+}
+
+#[test]
+#[ignore = "other tests run it, in a process of its own"]
+fn does_a_task() {
+    apart::perform();
 }
