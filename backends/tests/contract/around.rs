@@ -37,6 +37,20 @@ pub fn folder(site: &Site, data: &Path, name: &str) -> PathBuf {
     path
 }
 
+/// Insists that what the program made for itself is for its owner alone: what is in a snapshot is not.
+pub fn is_private(site: &Site, data: &Path) {
+    let mut found = walk(site, data);
+    found.retain(|(path, _)| path.ends_with(STAYS[0]));
+    // Those further down are in a snapshot.
+    let outer = |path: &Path| path.iter().filter(|name| *name == STAYS[0]).count() == 1;
+    found.retain(|(path, _)| outer(path));
+    assert!(!found.is_empty());
+    for (path, meta) in found {
+        assert_eq!(meta.mode() & 0o777, 0o700, "{path:?}");
+        assert_eq!(meta.uid(), 0, "{path:?}");
+    }
+}
+
 /// What tells one file from another, and from what it was: its change time moves with all that is done to it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Facts {

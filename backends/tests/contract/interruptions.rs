@@ -1,5 +1,6 @@
 //! Whatever is killed or stopped on the way: what is found afterwards is told as it is, and can be finished or taken back.
 
+use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use zeebe_snap_backends::action::perform_all;
@@ -154,6 +155,18 @@ impl<F: Fixture> Cut<'_, F> {
         progress
     }
 
+    /// What somebody else puts there meanwhile is not exchanged for what was.
+    fn is_not_fooled(&self) {
+        let [path, away] = ["same", "away"].map(|name| self.fixture.data().join(name));
+        fs::rename(&path, &away).unwrap();
+        fs::write(&path, "somebody's").unwrap();
+        let swap = self.attempt.rollback.swap(&self.attempt.stage);
+        assert!(perform_all(&swap, &host(), &|| false).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"somebody's");
+        fs::remove_file(&path).unwrap();
+        fs::rename(&away, &path).unwrap();
+    }
+
     /// It can be finished.
     fn finish(&self, when: &str) {
         if self.progress(when) != Progress::Swapped {
@@ -178,6 +191,9 @@ impl<F: Fixture> Cut<'_, F> {
         cut_everywhere(
             &task(volume, What::Swap(self.attempt.stage.clone())),
             |when| {
+                if self.progress(when) == Progress::Halfway {
+                    self.is_not_fooled();
+                }
                 if is_even() {
                     self.finish(when);
                 }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use zeebe_snap_backends::{Action, Label, SnapName, View, Volume};
 
-use crate::around::{STAYS, no_trace, traces};
+use crate::around::{STAYS, is_private, no_trace, traces};
 use crate::attempt::Attempt;
 use crate::{Fixture, host, perform, snap, tree};
 
@@ -104,7 +104,7 @@ pub fn a_snapshot_is_what_the_data_was<F: Fixture>() {
     no_trace(fixture.site(), fixture.data(), &around, "nothing is left");
 }
 
-/// Names that are the program's own in a mount point are anybody's elsewhere; holes stay holes.
+/// Names that are the program's own in a mount point are anybody's elsewhere; holes stay holes; nobody else can read it.
 pub fn all_of_the_data_is_in_a_snapshot<F: Fixture>() {
     let fixture = F::fresh();
     let volume = fixture.volume();
@@ -125,6 +125,7 @@ pub fn all_of_the_data_is_in_a_snapshot<F: Fixture>() {
     )));
     let attempt = Attempt::of(&*volume, &name, "restore-1");
     attempt.stage();
+    is_private(fixture.site(), fixture.data());
     tree::empty(fixture.data(), &F::leaves_out());
     attempt.swap();
     tree::same(&fixture.look(), &old, "brought back");
