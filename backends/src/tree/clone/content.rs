@@ -2,10 +2,11 @@
 //!
 //! What the two file systems can do is found by trying, once for a whole tree. It must not know trees.
 
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{SeekFrom, copy_file_range, ftruncate, ioctl_ficlone, seek};
+use rustix::fs::{Advice, SeekFrom, copy_file_range, fadvise, ftruncate, ioctl_ficlone, seek};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use crate::tree::pass::Pass;
@@ -15,6 +16,9 @@ const CHUNK: u64 = 8 * 1024 * 1024;
 
 /// As much as is read at a time where the kernel does not copy by itself.
 pub(super) const BUFFER: usize = 128 * 1024;
+
+/// From this size on a range is worth to be written on its own.
+const LARGE: u64 = 1024 * 1024;
 
 /// As many ranges of data are asked for at a time.
 const RANGES: usize = 1024;
@@ -110,6 +114,7 @@ impl Ways {
         buffer: &mut [u8],
         pass: &Pass<'_>,
     ) -> Result<(), Stopped> {
+        let mut begun = at;
         while at < end {
             if (pass.stop)() {
                 return Err(Stopped::Interrupted);
@@ -120,6 +125,10 @@ impl Ways {
             };
             (pass.progress)(length);
             at += length;
+            if at - begun >= CHUNK || (at == end && at - begun >= LARGE) {
+                begin_writing(to, begun, at);
+                begun = at;
+            }
         }
         Ok(())
     }
@@ -172,6 +181,12 @@ fn data(from: &OwnedFd, mut at: u64, size: u64) -> Result<Vec<(u64, u64)>, Stopp
         ranges.push((data, at));
     }
     Ok(ranges)
+}
+
+/// Has the disk begin with what was just copied, while more is copied: otherwise it stands still until all of it is
+/// synced at once. A hint; what it means is that the kernel writes dirty pages, and clean ones it may drop.
+fn begin_writing(to: &OwnedFd, from: u64, end: u64) {
+    fadvise(to, from, NonZeroU64::new(end - from), Advice::DontNeed).ok();
 }
 
 /// Copies some bytes, at least one.
