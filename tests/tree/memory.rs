@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::program::{Outcome, PROGRAM};
-use crate::volume::{apart_on_disk, tool, volume};
+use crate::volume::{apart, tool, volume};
 
 /// Clones, and gives the most memory that was resident at a time, in KiB.
 fn clone(from: &Path, to: &Path) -> u64 {
@@ -31,7 +31,7 @@ fn clone(from: &Path, to: &Path) -> u64 {
 
 #[test]
 fn ten_times_the_files_take_no_more_memory() {
-    apart_on_disk(|folder| {
+    apart(|folder| {
         let at = volume(folder, "xfs", 4000);
         let [few, many] = [30, 300].map(|folders| {
             let from = at.join(format!("source {folders}"));

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::comparer::Comparer;
 use crate::program::tree;
 use crate::sample::{flip_bit, node};
-use crate::volume::{KINDS, apart_on_disk, names, tool, volume};
+use crate::volume::{KINDS, apart, apart_on_disk, names, tool, volume};
 
 /// Within one file system the tree is as large as issue and benchmarks have it; between two it has as many entries, and less
 /// in its files, since every byte takes the same way there.
@@ -128,7 +128,7 @@ fn a_flipped_bit_is_found(comparer: &mut Comparer, from: &Path, to: &Path) {
 
 #[test]
 fn the_tree_is_the_same_on_another_file_system() {
-    apart_on_disk(|folder| {
+    apart(|folder| {
         let mut comparer = Comparer::start();
         let volumes = KINDS.map(|kind| volume(folder, kind, 4000));
         for one in &volumes {
