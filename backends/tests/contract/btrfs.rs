@@ -43,6 +43,7 @@ btrfs! {
     mounted_by_subvolid BySubvolid
     mounted_by_default ByDefault
     mounted_top_level TopLevel
+    mounted_by_bind ByBind
     folder Folder
     folder_in_nested FolderInNested
     folder_in_mounted FolderInMounted
@@ -211,6 +212,27 @@ fn number(subvolume: &Path) -> String {
     command.args(["inspect-internal", "rootid"]).arg(subvolume);
     let said = command.output().unwrap().stdout;
     String::from_utf8(said).unwrap().trim().to_owned()
+}
+
+/// A subvolume that is mounted at another place than where it lies.
+struct ByBind;
+
+impl Layout for ByBind {
+    const LEAVES_OUT: &'static [&'static str] = &[".zeebe-snap"];
+
+    fn make(site: &Site) -> Place {
+        let top = site.mounted("btrfs", "top");
+        furnish(&top);
+        let it = top.join("@data größe");
+        subvolume(&[&"create", &it]);
+        let data = site.mount(&it, "bind", Path::new("mnt").join(ODD));
+        furnish(data.parent().unwrap());
+        inside(data)
+    }
+
+    fn another(site: &Site, _: &Place) -> PathBuf {
+        another_mounted(site)
+    }
 }
 
 /// A mount of all of a file system.

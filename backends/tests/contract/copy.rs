@@ -30,6 +30,10 @@ mod mounted_xfs {
     contract!(super::Mounted<super::Xfs>);
 }
 
+mod bound {
+    contract!(super::Bound);
+}
+
 /// A kind of file system.
 trait Kind {
     const NAME: &'static str;
@@ -129,6 +133,51 @@ impl<K: Kind> Fixture for Mounted<K> {
 
     fn another(&self) -> PathBuf {
         self.site.mounted(K::NAME, "another")
+    }
+
+    fn elsewhere(&self) -> Vec<PathBuf> {
+        vec![self.site.dir().join("missing/data")]
+    }
+
+    fn strangers(&self, volume: &dyn Volume) -> Vec<SnapName> {
+        strangers(volume)
+    }
+}
+
+/// A folder that is mounted at another place.
+struct Bound {
+    site: Site,
+    data: PathBuf,
+}
+
+impl Fixture for Bound {
+    const DRIVER: &'static str = "copy";
+    const CAPABILITIES: &'static [&'static str] = &["rollback"];
+    const LEAVES_OUT: &'static [&'static str] = Ext4::IN_ROOT;
+
+    fn fresh() -> Bound {
+        let site = Site::new();
+        let top = site.mounted(Ext4::NAME, "top");
+        furnish(&top);
+        let it = top.join("größe");
+        fs::create_dir(&it).unwrap();
+        let data = site.mount(&it, "bind", Path::new("mnt").join(ODD));
+        furnish(data.parent().unwrap());
+        Bound { site, data }
+    }
+
+    fn site(&self) -> &Site {
+        &self.site
+    }
+
+    fn data(&self) -> &Path {
+        &self.data
+    }
+
+    fn another(&self) -> PathBuf {
+        let another = self.site.dir().join("top/another");
+        fs::create_dir(&another).unwrap();
+        self.site.mount(&another, "bind", "another")
     }
 
     fn elsewhere(&self) -> Vec<PathBuf> {
