@@ -1,4 +1,4 @@
-//! A file system that is frozen (`fsfreeze`): who writes to it waits, however long, and can not even be killed.
+//! A file system that is frozen (`fsfreeze`): who writes to it waits, however long, and cannot even be killed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +22,7 @@ impl Frozen {
         let root = cluster.place().root();
         tool(Command::new("fsfreeze").arg("-f").arg(&root));
         let frozen = Frozen(root);
-        assert!(partial.exists(), "the copy is not done");
+        assert!(partial.exists(), "the copy was done too soon");
         frozen
     }
 
