@@ -284,7 +284,11 @@ fn what_a_killed_one_left_is_replaced() {
     folder.dir(".b.partial/old");
     folder.file(".b.partial/old/file", "old");
     folder.file(".b.partial/file", "old");
-    fs::set_permissions(folder.at(".b.partial/old"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(
+        folder.at(".b.partial/old"),
+        fs::Permissions::from_mode(0o000),
+    )
+    .unwrap();
     faithful(&folder.at("a"), &folder.at("b"));
     assert_eq!(names(&folder), ["a", "b"]);
 }
