@@ -85,6 +85,14 @@ fn a_tree_is_digested() {
 #[test]
 fn a_tree_is_cloned_and_compared() {
     let world = world();
+    insta::assert_snapshot!(
+        "tree clone dry run",
+        world.tree(&["clone", "--dry-run"], &["a", "b"])
+    );
+    insta::assert_snapshot!(
+        "tree clone dry run json",
+        world.tree(&["clone", "--dry-run", "--json"], &["a", "b"])
+    );
     insta::assert_snapshot!("tree clone", world.tree(&["clone"], &["a", "b"]));
     insta::assert_snapshot!(
         "tree clone json",

@@ -1,4 +1,5 @@
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,7 +10,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use zeebe_snap_backends::tree::{self, Cloned, Pass};
 
 use super::{Threads, left_out, with_hint};
-use crate::cmd::{path_json, print, print_json};
+use crate::cmd::{absolute, path_json, print, print_json};
 use crate::exit::Exit;
 use crate::report::progress::Progress;
 use crate::report::table::bytes;
@@ -33,6 +34,9 @@ pub struct Clone {
     /// What the clone is to be; nothing may be there yet
     #[arg(value_name = "DST")]
     to: PathBuf,
+    /// Say what would be cloned, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -47,6 +51,9 @@ impl Clone {
             "{:?} does not end in a name, which the clone is to have",
             self.to
         );
+        if self.dry_run {
+            return self.plan();
+        }
         let interrupted = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             signal_hook::flag::register(signal, Arc::clone(&interrupted))
@@ -77,6 +84,39 @@ impl Clone {
             }))?;
         } else {
             print(&text(&cloned))?;
+        }
+        Ok(Exit::Done)
+    }
+
+    fn plan(&self) -> Result<Exit> {
+        let weight = tree::weigh(&self.from, &self.threads.pass(&|_| {})).map_err(with_hint)?;
+        ensure!(
+            self.to.symlink_metadata().is_err(),
+            "{:?} is there already",
+            self.to
+        );
+        let around = absolute(self.to.clone())?.with_file_name("");
+        let look = |path: &Path| path.metadata().with_context(|| format!("look at {path:?}"));
+        let same = look(&self.from)?.dev() == look(&around)?.dev();
+        let shares = same
+            && tree::shares_blocks(&around)
+                .with_context(|| format!("try to share blocks in {around:?}"))?;
+        if self.json {
+            print_json(&json!({
+                "format": 1,
+                "verb": "tree clone",
+                "result": "planned",
+                "from": path_json(&self.from),
+                "to": path_json(&self.to),
+                "allocated": weight.allocated,
+                "shares_blocks": shares,
+            }))?;
+        } else {
+            let how = if shares { "shared" } else { "copied" };
+            let size = bytes(weight.allocated);
+            print(&format!(
+                "Would clone {size} of blocks, which would be {how}.\n"
+            ))?;
         }
         Ok(Exit::Done)
     }
