@@ -85,6 +85,10 @@ impl Place {
         let mut calls = calls(&from, &to);
         calls.retain(|call| !NOT_OF_FILES.contains(&&*call.name));
         assert!(calls.len() > 200, "too few to be all: {calls:?}");
+        // What is on the disk gets the name, and then the name is on the disk.
+        let last = |name: &str| calls.iter().rposition(|call| call.name == name);
+        let order = ["syncfs", "renameat2", "fsync"].map(last);
+        assert!(order.is_sorted() && order[0].is_some(), "{order:?}");
         let mut place = Place {
             folder,
             from,
