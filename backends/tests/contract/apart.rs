@@ -64,7 +64,8 @@ pub fn perform() {
 /// Performs `task` under strace with `options`, and says whether all of it was done.
 fn run(task: &Task, options: &[&OsStr]) -> bool {
     let done = Command::new("strace")
-        .args(["-f", "--seccomp-bpf", "-qq"])
+        // Not --seccomp-bpf: with it only the first call of a name can be told (6.1).
+        .args(["-f", "-qq"])
         .args(options)
         .arg(std::env::current_exe().unwrap())
         .args([
@@ -136,15 +137,16 @@ fn changes(task: &Task) -> BTreeSet<Change> {
 pub fn cut_everywhere(task: &Task, settle: impl Fn(&str)) {
     let changes = changes(task);
     settle("all of it");
-    let mut killed = 0;
-    for (call, n) in changes {
+    let mut alive = Vec::new();
+    for (call, n) in &changes {
         let inject = format!("inject={call}:signal=KILL:when={n}");
         let trace = format!("trace={call}");
         let options = ["-o", "/dev/null", "-e", &trace, "-e", &inject].map(OsStr::new);
-        // Which thread does what is not the same every time, so some live on.
-        let all = run(task, &options);
-        killed += u32::from(!all);
+        if run(task, &options) {
+            alive.push((call, n));
+        }
         settle(&format!("asked to die at {call} {n}"));
     }
-    assert!(killed > 0, "{task:?}");
+    // Which thread does what is not the same every time.
+    assert!(alive.len() * 2 < changes.len(), "{task:?}: {alive:?}");
 }
