@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use zeebe_snap_backends::action::perform_all;
-use zeebe_snap_backends::{Progress, Volume};
+use zeebe_snap_backends::{Cost, Progress, Volume};
 
 use crate::apart::{Task, What, cut_everywhere};
 use crate::around::{folder, no_trace, traces};
@@ -90,6 +90,8 @@ pub fn a_stopped_snapshot_is_none_or_whole<F: Fixture>() {
             &format!("asked {patience} times"),
         );
         if asked.into_inner() <= patience {
+            let takes_long = volume.cost().unwrap() != Cost::Instant;
+            assert_eq!(patience > 0, takes_long, "what takes long can be stopped");
             return done.unwrap();
         }
     }
