@@ -100,23 +100,26 @@ pub fn each_of_two_is_brought_back_alone<F: Fixture>() {
         tree::change(path);
     }
     let volumes = find();
-    for (turn, volume) in volumes.iter().enumerate() {
+    // Under one name, as a restore does it.
+    let attempts = volumes.each_ref().map(|volume| {
         let found = volume.find(&host(), &name).unwrap().unwrap();
         assert_eq!(found.label, Some(label("1")));
-        tree::same(&captured(&**volume, &name), &old[turn], "captured");
         assert_eq!(volume.obstacles(&host(), Purpose::BringBack).unwrap(), []);
-        let around = neighbours(fixture.site(), &paths[turn]);
         let attempt = Attempt::of(&**volume, &name, "restore-1");
         attempt.stage();
+        attempt
+    });
+    for (turn, (volume, attempt)) in volumes.iter().zip(&attempts).enumerate() {
+        tree::same(&captured(&**volume, &name), &old[turn], "captured");
+        let around = neighbours(fixture.site(), &paths[turn]);
         attempt.swap();
-        tree::same(
-            &tree::look(&paths[turn], &volume.leave_out()),
-            &old[turn],
-            "brought back",
-        );
+        let now = tree::look(&paths[turn], &volume.leave_out());
+        tree::same(&now, &old[turn], "brought back");
         assert_eq!(neighbours(fixture.site(), &paths[turn]), around);
         attempt.reverse();
         assert_eq!(neighbours(fixture.site(), &paths[turn]), around);
+    }
+    for attempt in attempts {
         attempt.discard();
     }
     perform(&volumes[0].destroy(&name));
