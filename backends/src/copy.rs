@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::action::Action;
 use crate::cmd::System;
 use crate::exchange::{Exchange, Stands, folder};
-use crate::name::{SnapName, StageName};
+use crate::name::SnapName;
 use crate::store::Store;
 use crate::tree::{self, Pass, Weight};
 use crate::{
-    Cost, Driver, Error, Kept, Label, Obstacle, Progress, Purpose, Result, Rollback, Snapshot,
-    View, Volume, VolumeId, mounts,
+    Cost, Driver, Error, Label, Obstacle, Purpose, Result, Rollback, Snapshot, View, Volume,
+    VolumeId, mounts,
 };
 
 /// The driver.
@@ -213,45 +213,10 @@ impl Volume for Tree {
     }
 
     fn view(&self, name: &SnapName) -> View {
-        View::of(self.at(name))
+        self.exchange.view(name)
     }
 
     fn rollback(&self) -> Option<&dyn Rollback> {
-        Some(self)
-    }
-}
-
-impl Rollback for Tree {
-    fn stage(&self, from: &Snapshot, stage: &StageName, label: &Label) -> Vec<Action> {
-        self.exchange
-            .stage(self.view(&from.name), from, stage, label)
-    }
-
-    fn staged(&self, stage: &StageName) -> Option<PathBuf> {
-        Some(self.store().of(stage.as_str()))
-    }
-
-    fn swap(&self, stage: &StageName) -> Vec<Action> {
-        self.exchange.swap(stage)
-    }
-
-    fn reverse(&self, stage: &StageName) -> Vec<Action> {
-        self.exchange.reverse(stage)
-    }
-
-    fn discard(&self, stage: &StageName) -> Vec<Action> {
-        self.exchange.discard(stage)
-    }
-
-    fn clear(&self, stage: &StageName) -> Vec<Action> {
-        self.exchange.clear(stage)
-    }
-
-    fn progress(&self, _: &dyn System, from: &Snapshot, stage: &StageName) -> Result<Progress> {
-        self.exchange.progress(from, stage)
-    }
-
-    fn kept(&self, _: &dyn System) -> Result<Vec<Kept>> {
-        self.exchange.kept()
+        Some(&self.exchange)
     }
 }

@@ -13,11 +13,10 @@ use super::{Detail, btrfs, id, nested_subvolumes, place, snapshot, snapshots};
 use crate::action::Action;
 use crate::cmd::System;
 use crate::exchange::{Exchange, Stands as Lies};
-use crate::name::{SnapName, StageName};
+use crate::name::SnapName;
 use crate::store::{self, Store};
 use crate::{
-    Error, Kept, Label, Obstacle, Progress, Purpose, Result, Rollback, Snapshot, View, Volume,
-    VolumeId, mounts,
+    Error, Label, Obstacle, Purpose, Result, Rollback, Snapshot, View, Volume, VolumeId, mounts,
 };
 
 /// A folder of a subvolume, or all of one.
@@ -43,21 +42,16 @@ impl Within {
         let Stands::Subvolume { uuid, .. } = Stands::at(sys, subvolume)? else {
             return Ok(None);
         };
+        let part = dir.strip_prefix(subvolume).unwrap_or(dir);
         Ok(Some(Within {
             subvolume: subvolume.to_owned(),
             uuid,
-            exchange,
+            exchange: exchange.out_of(Store::inside(subvolume), part),
         }))
     }
 
     fn store(&self) -> Store {
         Store::inside(&self.subvolume)
-    }
-
-    /// Where the data directory lies in the subvolume; empty if it is all of it.
-    fn part(&self) -> &Path {
-        let data = &self.exchange.data;
-        data.strip_prefix(&self.subvolume).unwrap_or(data)
     }
 }
 
@@ -80,7 +74,7 @@ fn root_of(path: &Path) -> Result<Option<&Path>> {
 impl Volume for Within {
     fn id(&self) -> VolumeId {
         let data = self.exchange.data.display();
-        let title = match self.part() == Path::new("") {
+        let title = match self.exchange.data == self.subvolume {
             true => format!("btrfs mount {data}"),
             false => format!(
                 "folder {data} of btrfs subvolume {}",
@@ -154,68 +148,32 @@ impl Volume for Within {
     }
 
     fn view(&self, name: &SnapName) -> View {
-        let all = self.store().of(name.as_str());
-        View {
-            leave_out: self.exchange.leave_out(),
-            ..View::of(match self.part() == Path::new("") {
-                true => all,
-                false => all.join(self.part()),
-            })
-        }
+        self.exchange.view(name)
     }
 
     fn rollback(&self) -> Option<&dyn Rollback> {
-        Some(self)
-    }
-}
-
-impl Rollback for Within {
-    fn stage(&self, from: &Snapshot, stage: &StageName, label: &Label) -> Vec<Action> {
-        self.exchange
-            .stage(self.view(&from.name), from, stage, label)
-    }
-
-    fn staged(&self, stage: &StageName) -> Option<PathBuf> {
-        Some(self.exchange.store().of(stage.as_str()))
-    }
-
-    fn swap(&self, stage: &StageName) -> Vec<Action> {
-        self.exchange.swap(stage)
-    }
-
-    fn reverse(&self, stage: &StageName) -> Vec<Action> {
-        self.exchange.reverse(stage)
-    }
-
-    fn discard(&self, stage: &StageName) -> Vec<Action> {
-        self.exchange.discard(stage)
-    }
-
-    fn clear(&self, stage: &StageName) -> Vec<Action> {
-        self.exchange.clear(stage)
-    }
-
-    fn progress(&self, _: &dyn System, from: &Snapshot, stage: &StageName) -> Result<Progress> {
-        self.exchange.progress(from, stage)
-    }
-
-    fn kept(&self, _: &dyn System) -> Result<Vec<Kept>> {
-        self.exchange.kept()
+        Some(&self.exchange)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::StageName;
     use crate::tree::Inode;
 
-    fn within(subvolume: &str, data: &str, was: &str) -> Within {
-        let exchange = format!(r#"{{ "data": {data:?}, {was} }}"#);
+    fn within(subvolume: &str, data: &str, was: Lies) -> Within {
+        let (subvolume, data) = (Path::new(subvolume), Path::new(data));
+        let part = data.strip_prefix(subvolume).unwrap();
         Within {
-            subvolume: subvolume.into(),
+            subvolume: subvolume.to_owned(),
             uuid: "26cadf4a".to_owned(),
-            exchange: serde_json::from_str(&exchange).unwrap(),
+            exchange: Exchange::new(data, was).out_of(Store::inside(subvolume), part),
         }
+    }
+
+    fn inode(ino: u64) -> Inode {
+        Inode { ino, born: None }
     }
 
     fn lines(volume: &Within) -> String {
@@ -226,24 +184,17 @@ mod tests {
             identity: "619bf1db".to_owned(),
             label: None,
         };
+        let rollback = volume.rollback().unwrap();
         let mut all = volume.snapshot(&snap);
-        all.extend(volume.stage(&taken, &stage, &Label::new()));
-        all.extend(volume.swap(&stage));
-        all.extend(volume.discard(&stage));
+        all.extend(rollback.stage(&taken, &stage, &Label::new()));
+        all.extend(rollback.swap(&stage));
+        all.extend(rollback.discard(&stage));
         all.iter().map(|action| format!("{action}\n")).collect()
     }
 
     #[test]
     fn a_folder_is_cloned_out_of_the_snapshot_of_all() {
-        let root = Inode {
-            ino: 300,
-            born: None,
-        };
-        let was = format!(
-            r#""by": "name", "was": {{ "folder": {} }}"#,
-            serde_json::to_string(&root).unwrap()
-        );
-        let volume = within("/srv", "/srv/zeebe 0/data", &was);
+        let volume = within("/srv", "/srv/zeebe 0/data", Lies::Folder(inode(300)));
         insta::assert_snapshot!(lines(&volume), @r"
         btrfs subvolume snapshot -r /srv /srv/.zeebe-snap/zeebe-snap-20261123T014500Z
         mkdir -p -m 700 '/srv/zeebe 0/.zeebe-snap/data'
@@ -260,15 +211,12 @@ mod tests {
 
     #[test]
     fn a_mount_point_keeps_its_place() {
-        let root = Inode {
-            ino: 256,
-            born: None,
+        let was = Lies::Mount {
+            root: inode(256),
+            part: "/@data".into(),
+            fstype: "btrfs".to_owned(),
         };
-        let was = format!(
-            r#""by": "entry", "was": {{ "mount": {{ "root": {}, "part": "/@data", "fstype": "btrfs" }} }}"#,
-            serde_json::to_string(&root).unwrap()
-        );
-        let volume = within("/srv/data", "/srv/data", &was);
+        let volume = within("/srv/data", "/srv/data", was);
         insta::assert_snapshot!(lines(&volume), @r"
         btrfs subvolume snapshot -r /srv/data /srv/data/.zeebe-snap/zeebe-snap-20261123T014500Z
         mkdir -p -m 700 /srv/data/.zeebe-snap

@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
+use crate::cmd::System;
 use crate::mounts::{self, Mount};
 use crate::store::{self, Store};
 use crate::tree::Inode;
-use crate::{Error, Kept, Label, Progress, Result, Snapshot, StageName, View};
+use crate::{Error, Kept, Label, Progress, Result, Rollback, SnapName, Snapshot, StageName, View};
 use entries::{Journal, Listing};
 
 /// How a data directory and a staged tree change places.
@@ -111,20 +112,53 @@ pub struct Exchange {
     by: By,
     /// What stood there when it was looked at.
     pub was: Stands,
+    /// Where snapshots are.
+    snapshots: Store,
+    /// Where the data lies in a snapshot; empty if it is all of it.
+    part: PathBuf,
 }
 
 impl Exchange {
-    /// Of `data`, as it stands.
+    /// Of `data`, as it stands. Snapshots are with what is staged and kept.
     pub fn of(data: &Path) -> Result<Exchange> {
-        let was = Stands::at(data)?;
-        Ok(Exchange {
+        Ok(Exchange::new(data, Stands::at(data)?))
+    }
+
+    /// Of `data`, where `was` stands.
+    pub(crate) fn new(data: &Path, was: Stands) -> Exchange {
+        let (by, store) = match was {
+            Stands::Mount { .. } => (By::Entry, Store::inside(data)),
+            Stands::Nothing | Stands::Folder(_) => (By::Name, Store::beside(data)),
+        };
+        Exchange {
             data: data.to_owned(),
-            by: match was {
-                Stands::Mount { .. } => By::Entry,
-                Stands::Nothing | Stands::Folder(_) => By::Name,
-            },
+            by,
             was,
-        })
+            snapshots: store,
+            part: PathBuf::new(),
+        }
+    }
+
+    /// The same, where snapshots are in `snapshots`, and of something that the data is a `part` of.
+    #[must_use]
+    pub fn out_of(self, snapshots: Store, part: &Path) -> Exchange {
+        Exchange {
+            snapshots,
+            part: part.to_owned(),
+            ..self
+        }
+    }
+
+    /// How the data in a snapshot is read.
+    pub fn view(&self, name: &SnapName) -> View {
+        let all = self.snapshots.of(name.as_str());
+        View {
+            leave_out: self.leave_out(),
+            ..View::of(match self.part == Path::new("") {
+                true => all,
+                false => all.join(&self.part),
+            })
+        }
     }
 
     /// Where trees are staged and kept.
@@ -147,15 +181,23 @@ impl Exchange {
         }
     }
 
-    /// Clones the captured tree that `view` shows.
-    pub fn stage(
-        &self,
-        view: View,
-        from: &Snapshot,
-        stage: &StageName,
-        label: &Label,
-    ) -> Vec<Action> {
-        let store = self.store();
+    fn exchange(&self, stage: &StageName, to: Exchanged) -> Vec<Action> {
+        let (data, stage) = (self.data.clone(), self.store().of(stage.as_str()));
+        vec![match self.by {
+            By::Name => Action::SwapNames(data, stage),
+            By::Entry => Action::ExchangeEntries {
+                data,
+                stage,
+                leave_out: self.leave_out(),
+                to,
+            },
+        }]
+    }
+}
+
+impl Rollback for Exchange {
+    fn stage(&self, from: &Snapshot, stage: &StageName, label: &Label) -> Vec<Action> {
+        let (store, view) = (self.store(), self.view(&from.name));
         let replaces = (self.was != Stands::Nothing).then(|| self.was.to_string());
         let mut actions = store.begin_stage(stage, label, replaces);
         actions.extend(view.open);
@@ -170,31 +212,19 @@ impl Exchange {
         actions
     }
 
-    /// Puts the staged tree in place of the data.
-    pub fn swap(&self, stage: &StageName) -> Vec<Action> {
+    fn staged(&self, stage: &StageName) -> Option<PathBuf> {
+        Some(self.store().of(stage.as_str()))
+    }
+
+    fn swap(&self, stage: &StageName) -> Vec<Action> {
         self.exchange(stage, Exchanged::Swapped)
     }
 
-    /// The reverse.
-    pub fn reverse(&self, stage: &StageName) -> Vec<Action> {
+    fn reverse(&self, stage: &StageName) -> Vec<Action> {
         self.exchange(stage, Exchanged::Back)
     }
 
-    fn exchange(&self, stage: &StageName, to: Exchanged) -> Vec<Action> {
-        let (data, stage) = (self.data.clone(), self.store().of(stage.as_str()));
-        vec![match self.by {
-            By::Name => Action::SwapNames(data, stage),
-            By::Entry => Action::ExchangeEntries {
-                data,
-                stage,
-                leave_out: self.leave_out(),
-                to,
-            },
-        }]
-    }
-
-    /// Removes a staged tree.
-    pub fn discard(&self, stage: &StageName) -> Vec<Action> {
+    fn discard(&self, stage: &StageName) -> Vec<Action> {
         let mut actions = match self.by {
             By::Name => Vec::new(),
             // A tree with no journal is one that was only staged; a journal with no tree would be unclear.
@@ -204,16 +234,15 @@ impl Exchange {
         actions
     }
 
-    /// Removes what is left of a stage that is not there.
-    pub fn clear(&self, stage: &StageName) -> Vec<Action> {
+    fn clear(&self, stage: &StageName) -> Vec<Action> {
         let store = self.store();
         let mut actions = vec![Action::RemoveTree(store.of(stage.as_str()))];
         actions.extend(store.forget(stage.as_str()));
         actions
     }
 
-    /// Where it stands. What was staged is known by the seal of its clone.
-    pub fn progress(&self, from: &Snapshot, stage: &StageName) -> Result<Progress> {
+    /// What was staged is known by the seal of its clone.
+    fn progress(&self, _: &dyn System, from: &Snapshot, stage: &StageName) -> Result<Progress> {
         let store = self.store();
         let path = store.of(stage.as_str());
         let (live, beside) = (Stands::at(&self.data)?, Stands::at(&path)?);
@@ -253,8 +282,7 @@ impl Exchange {
         })
     }
 
-    /// What former rollbacks keep.
-    pub fn kept(&self) -> Result<Vec<Kept>> {
+    fn kept(&self, _: &dyn System) -> Result<Vec<Kept>> {
         let store = self.store();
         let mut kept = Vec::new();
         for name in store.entries::<StageName>()? {
