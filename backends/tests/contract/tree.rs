@@ -6,7 +6,6 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, lchown, symlink};
-use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, makedev, mknodat, utimensat};
@@ -65,7 +64,7 @@ pub fn fill(dir: &Path, seed: &str) {
     node("null", FileType::CharacterDevice, makedev(1, 3));
     node("loop", FileType::BlockDevice, makedev(7, 0));
     // Nobody listens any more: it is in no digest, and must be in nobody's way.
-    UnixListener::bind(dir.join("socket")).unwrap();
+    node("socket", FileType::Socket, 0);
 
     let attribute = |name: &str, key: &str, value: &[u8]| {
         xattr::set(dir.join(name), key, value).unwrap();
