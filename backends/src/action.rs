@@ -8,13 +8,14 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::cmd::{Cmd, System, quote};
 use crate::exchange::Exchanged;
 use crate::exchange::entries::{self, Mark};
+use crate::name::hidden_beside;
 use crate::tree::{self, Pass};
 use crate::{Error, Result, store};
 
@@ -163,22 +164,22 @@ pub(crate) fn make_dir(path: &Path) -> Result<()> {
 
 /// Where a file is written before it is whole. One name for all tries, so that none is left behind for ever.
 fn unfinished(path: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".new");
-    path.with_file_name(name)
+    hidden_beside(path, "new")
 }
 
 /// Writes `content` to `path` so that after a power cut there is the old file or the new one, never a part.
 pub fn write_durably(path: &Path, content: &[u8]) -> Result<()> {
     let new = unfinished(path);
     remove_if_there(&new)?;
-    let mut options = File::options();
-    options.write(true).create_new(true).mode(0o600);
-    let mut file = options.open(&new).map_err(Error::io("make", &new))?;
+    let mut file = tempfile::Builder::new()
+        .prefix(new.file_name().unwrap_or_default())
+        .rand_bytes(0)
+        .tempfile_in(new.parent().unwrap_or(Path::new("/")))
+        .map_err(Error::io("make", &new))?;
     file.write_all(content).map_err(Error::io("write", &new))?;
-    file.sync_all().map_err(Error::io("sync", &new))?;
-    fs::rename(&new, path).map_err(Error::io("rename a file to", path))?;
+    file.as_file().sync_all().map_err(Error::io("sync", &new))?;
+    file.persist(path)
+        .map_err(|error| Error::io("rename a file to", path)(error.error))?;
     sync_parent(path)
 }
 
@@ -204,8 +205,11 @@ fn remove_empty_dir(path: &Path) -> Result<()> {
     }
 }
 
-pub(crate) fn sync_parent(path: &Path) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
+fn sync_parent(path: &Path) -> Result<()> {
+    sync_dir(path.parent().unwrap_or(Path::new("/")))
+}
+
+pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
     let open = File::open(dir).map_err(Error::io("open", dir))?;
     open.sync_all().map_err(Error::io("sync", dir))
 }
@@ -270,7 +274,7 @@ impl fmt::Display for Action {
                 without(f, ", without ", leave_out)
             }
             Action::ForgetExchange(stage) => {
-                let all = entries::beside(stage, "");
+                let all = hidden_beside(stage, "");
                 write!(f, "rm -rf {}*   # the journal of the exchange", q(&all))
             }
         }

@@ -73,29 +73,27 @@ impl Tree {
         }
     }
 
-    /// What a clone of `from` costs.
-    fn cost_of(&self, from: &Path) -> Result<Cost> {
+    /// Whether clones share blocks with the data.
+    fn shares(&self) -> Result<bool> {
         let around = self.around();
-        let shares =
-            tree::shares_blocks(around).map_err(Error::io("try to share blocks in", around))?;
+        tree::shares_blocks(around).map_err(Error::io("try to share blocks in", around))
+    }
+
+    fn weigh(&self, from: &Path) -> Result<Weight> {
         let leave_out = self.exchange.leave_out();
         let pass = Pass {
             leave_out: &leave_out,
             ..Pass::new()
         };
-        let Weight { entries, allocated } = tree::weigh(from, &pass)?;
-        Ok(match shares {
-            true => Cost::Clone { entries },
-            false => Cost::Copy { bytes: allocated },
-        })
+        Ok(tree::weigh(from, &pass)?)
     }
 
     /// Whether there is room for one more copy of `from`.
     fn room(&self, from: &Path) -> Result<Option<Obstacle>> {
-        let Cost::Copy { bytes } = self.cost_of(from)? else {
+        if self.shares()? {
             return Ok(None);
-        };
-        let around = self.around();
+        }
+        let (bytes, around) = (self.weigh(from)?.allocated, self.around());
         let fs = rustix::fs::statvfs(around).map_err(Error::io("look at the room in", around))?;
         let free = fs.f_bavail * fs.f_frsize;
         Ok((bytes > free).then(|| Obstacle {
@@ -134,10 +132,18 @@ impl Volume for Tree {
     }
 
     fn cost(&self) -> Result<Cost> {
-        match self.exchange.was {
-            Stands::Nothing => Ok(Cost::Copy { bytes: 0 }),
-            Stands::Folder(_) | Stands::Mount { .. } => self.cost_of(&self.exchange.data),
-        }
+        let weight = match self.exchange.was {
+            Stands::Nothing => return Ok(Cost::Copy { bytes: 0 }),
+            Stands::Folder(_) | Stands::Mount { .. } => self.weigh(&self.exchange.data)?,
+        };
+        Ok(match self.shares()? {
+            true => Cost::Clone {
+                entries: weight.entries,
+            },
+            false => Cost::Copy {
+                bytes: weight.allocated,
+            },
+        })
     }
 
     fn obstacles(&self, sys: &dyn System, purpose: Purpose) -> Result<Vec<Obstacle>> {

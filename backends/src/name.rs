@@ -1,10 +1,22 @@
-//! Checked names. A value of these types is safe as a file name, a ZFS component, an LV name and an argument.
+//! Checked names. A value of these types is safe as a file name, a ZFS component, an LV name and an argument. And names
+//! that are none of these: those of what is not whole yet.
 //!
 //! Must not know what the names are for.
 
+use std::ffi::OsString;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+/// `.NAME.WHAT` beside `path`, which ends in NAME. It is never a checked name, since those begin with no dot.
+pub(crate) fn hidden_beside(path: &Path, what: &str) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".");
+    name.push(what);
+    path.with_file_name(name)
+}
 
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -216,8 +216,13 @@ pub fn remove_orphans(folder: &Path) -> Result<()> {
 
 /// What does not read, or is of a later format, says nothing: what is beside it is not taken for ours.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    Ok(read_if_there(path)?.and_then(|text| serde_json::from_slice(&text).ok()))
+}
+
+/// The content of a file, if there is one.
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
     match fs::read(path) {
-        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+        Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("read", path)(error)),
     }

@@ -261,7 +261,14 @@ pub fn discard(
 /// Digests the tree of the snapshot `name`.
 pub fn digest(job: &Job<'_>, id: &VolumeId, name: &SnapName) -> Done {
     let volume = zeebe_snap_backends::open(id)?;
+    found(job, &*volume, name)?;
     digest_view(job, &volume.view(name))
+}
+
+fn found(job: &Job<'_>, volume: &dyn Volume, name: &SnapName) -> Result<Snapshot> {
+    volume
+        .find(&*job.posts.desk.tools, name)?
+        .with_context(|| format!("{} has no snapshot {name}", volume.id()))
 }
 
 /// Digests a snapshot, which has to be just that one, or the copy that is staged of it.
@@ -272,22 +279,18 @@ pub fn verify(
     stage: Option<&StageName>,
 ) -> Done {
     let volume = zeebe_snap_backends::open(id)?;
-    let tools = &*job.posts.desk.tools;
     let name = &snapshot.name;
-    let found = volume
-        .find(tools, name)?
-        .with_context(|| format!("{id} has no snapshot {name}"))?;
-    if snapshot.identity != found.identity {
+    if snapshot.identity != found(job, &*volume, name)?.identity {
         bail!("snapshot {name} of {id} is not the one of the set: another was put in its place");
     }
-    let mut view = volume.view(name);
-    if let Some(stage) = stage {
-        let staged = volume
-            .rollback()
-            .and_then(|rollback| rollback.staged(stage));
-        view = View::of(staged.with_context(|| format!("{id} stages nothing to be read"))?);
-    }
-    digest_view(job, &view)
+    let Some(stage) = stage else {
+        return digest_view(job, &volume.view(name));
+    };
+    let staged = volume
+        .rollback()
+        .and_then(|rollback| rollback.staged(stage));
+    let staged = staged.with_context(|| format!("{id} stages nothing to be read"))?;
+    digest_view(job, &View::of(staged))
 }
 
 fn digest_view(job: &Job<'_>, view: &View) -> Done {

@@ -113,10 +113,28 @@ pub enum SetState {
 }
 
 impl Origin {
-    /// The label of the snapshot that `first` and all that share its volume are captured in.
+    /// What the plan of a backup says of its set; `None` if the run is no backup.
+    pub fn of_run(entries: &[Entry]) -> Option<&Origin> {
+        entries.iter().find_map(|entry| match entry {
+            Entry::Plan { plan, .. } => match &plan.aim {
+                Aim::Backup { origin } => Some(&**origin),
+                Aim::Restore { .. } | Aim::Recover => None,
+            },
+            _ => None,
+        })
+    }
+
+    /// The brokers that are captured in the snapshot of `first`: itself, and all that share its volume.
+    pub fn captured_with(&self, first: NodeId) -> impl Iterator<Item = NodeId> {
+        let sharing = self.brokers.iter();
+        sharing
+            .filter(move |of| of.captured_with == first)
+            .map(|of| of.node)
+    }
+
+    /// The label of that snapshot.
     pub fn label(&self, first: NodeId) -> Label {
-        let sharing = self.brokers.iter().filter(|of| of.captured_with == first);
-        let nodes: Vec<NodeId> = sharing.map(|of| of.node).collect();
+        let nodes: Vec<NodeId> = self.captured_with(first).collect();
         crate::plan::label(&self.cluster, &self.set, &nodes)
     }
 }
@@ -193,13 +211,7 @@ impl Manifest {
 
     /// What a backup's journal says of its set so far; `None` if it is not captured.
     pub fn of_run(entries: &[Entry]) -> Option<Manifest> {
-        let origin = entries.iter().find_map(|entry| match entry {
-            Entry::Plan { plan, .. } => match &plan.aim {
-                Aim::Backup { origin } => Some((**origin).clone()),
-                Aim::Restore { .. } | Aim::Recover => None,
-            },
-            _ => None,
-        })?;
+        let origin = Origin::of_run(entries)?.clone();
         let times = crate::report::times::Times::of_run(entries);
         let mut members = Vec::new();
         for broker in &origin.brokers {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::agent::protocol::Fact;
-use crate::catalog::manifest::{between, milliseconds};
+use crate::catalog::manifest::{Origin, between, milliseconds};
 use crate::id::NodeId;
 use crate::journal::{self, Entry};
-use crate::plan::{Aim, Step};
+use crate::plan::Step;
 
 /// Moments and durations of one run, as the hosts saw them.
 #[derive(Debug, Default)]
@@ -25,17 +25,11 @@ impl Times {
     /// The times of a run.
     pub fn of_run(entries: &[Entry]) -> Times {
         let mut times = Times::default();
-        let sharing = |first: NodeId| -> Vec<NodeId> {
-            let origin = entries.iter().find_map(|entry| match entry {
-                Entry::Plan { plan, .. } => match &plan.aim {
-                    Aim::Backup { origin } => Some(origin),
-                    Aim::Restore { .. } | Aim::Recover => None,
-                },
-                _ => None,
-            });
-            let brokers = origin.into_iter().flat_map(|origin| &origin.brokers);
-            let sharing = brokers.filter(|of| of.captured_with == first);
-            sharing.map(|of| of.node).collect()
+        let origin = Origin::of_run(entries);
+        let sharing = |first| {
+            origin
+                .into_iter()
+                .flat_map(move |origin| origin.captured_with(first))
         };
         for (step, performed) in journal::done(entries) {
             match (step.node(), &performed.fact) {

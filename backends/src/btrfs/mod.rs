@@ -14,12 +14,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::cmd::{Cmd, System};
-use crate::exchange::Stands as Lies;
+use crate::exchange::{Exchange, Stands as Lies};
 use crate::name::SnapName;
 use crate::store::Store;
 use crate::{Driver, Error, Obstacle, Result, Snapshot, Volume, VolumeId};
 use nested::Nested;
 use place::Stands;
+use show::Shown;
 use within::Within;
 
 /// The driver.
@@ -43,16 +44,17 @@ impl Driver for Btrfs {
         if !place::is_on_btrfs(dir)? {
             return Ok(None);
         }
-        let is_mount = matches!(Lies::at(dir)?, Lies::Mount { .. });
+        let exchange = Exchange::of(dir)?;
+        let is_mount = matches!(exchange.was, Lies::Mount { .. });
         let stands = Stands::at(sys, dir)?;
         // What was a subvolume when its snapshots were taken becomes one again.
         if !is_mount
             && (matches!(stands, Stands::Subvolume { .. })
-                || has_snapshots(sys, &Store::beside(dir))?)
+                || !snapshots(sys, &Store::beside(dir))?.is_empty())
         {
             return Ok(Some(Box::new(Nested::new(dir, stands))));
         }
-        Ok(match Within::find(sys, dir)? {
+        Ok(match Within::find(sys, exchange)? {
             Some(within) => Some(Box::new(within)),
             None => None,
         })
@@ -85,8 +87,7 @@ fn btrfs<const N: usize>(words: [&str; N]) -> Cmd {
     Cmd::new("btrfs").args(words)
 }
 
-/// The snapshot `name` in `store`. It is ours if the sidecar names the subvolume it was taken of, and it is a frozen
-/// snapshot of just that.
+/// The snapshot `name` in `store`.
 fn snapshot(sys: &dyn System, store: &Store, name: &SnapName) -> Result<Option<Snapshot>> {
     let path = store.of(name.as_str());
     let Some(shown) = place::shown(sys, &path)? else {
@@ -96,16 +97,21 @@ fn snapshot(sys: &dyn System, store: &Store, name: &SnapName) -> Result<Option<S
             other => Err(Error::State(format!("{} is {other}", path.display()))),
         };
     };
+    labelled(store, name.clone(), shown).map(Some)
+}
+
+/// It is ours if the sidecar names the subvolume it was taken of, and it is a frozen snapshot of just that.
+fn labelled(store: &Store, name: SnapName, shown: Shown) -> Result<Snapshot> {
     let label = store
         .read_sidecar(name.as_str())?
         .filter(|side| shown.readonly && side.parent_uuid.is_some())
         .filter(|side| side.parent_uuid == shown.parent_uuid)
         .map(|side| side.label);
-    Ok(Some(Snapshot {
-        name: name.clone(),
+    Ok(Snapshot {
+        name,
         identity: shown.uuid,
         label,
-    }))
+    })
 }
 
 /// The frozen subvolumes in `store`.
@@ -114,16 +120,12 @@ fn snapshots(sys: &dyn System, store: &Store) -> Result<Vec<Snapshot>> {
     for name in store.entries::<SnapName>()? {
         // What a rollback staged or keeps is writable and stands here too.
         let shown = place::shown(sys, &store.of(name.as_str()))?;
-        if shown.is_some_and(|shown| shown.readonly) {
-            found.extend(snapshot(sys, store, &name)?);
+        if let Some(shown) = shown.filter(|shown| shown.readonly) {
+            found.push(labelled(store, name, shown)?);
         }
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
-}
-
-fn has_snapshots(sys: &dyn System, store: &Store) -> Result<bool> {
-    Ok(!snapshots(sys, store)?.is_empty())
 }
 
 /// Subvolumes inside `folder`, which lies in the subvolume at `subvolume`, are not in its snapshot.

@@ -29,12 +29,12 @@ pub struct Within {
 }
 
 impl Within {
-    /// The subvolume around `dir`, or at it; `None` where its root cannot be reached, as below a bind mount of a part.
-    pub fn find(sys: &dyn System, dir: &Path) -> Result<Option<Within>> {
-        let exchange = Exchange::of(dir)?;
+    /// The subvolume around the data, or at it; `None` where its root cannot be reached, as below a bind mount of a part.
+    pub fn find(sys: &dyn System, exchange: Exchange) -> Result<Option<Within>> {
+        let dir = exchange.data.clone();
         let start = match exchange.was {
-            Lies::Nothing => dir.parent().unwrap_or(dir),
-            Lies::Folder(_) | Lies::Mount { .. } => dir,
+            Lies::Nothing => dir.parent().unwrap_or(&dir),
+            Lies::Folder(_) | Lies::Mount { .. } => &dir,
         };
         let Some(subvolume) = root_of(start)? else {
             return Ok(None);
@@ -42,7 +42,7 @@ impl Within {
         let Stands::Subvolume { uuid, .. } = Stands::at(sys, subvolume)? else {
             return Ok(None);
         };
-        let part = dir.strip_prefix(subvolume).unwrap_or(dir);
+        let part = dir.strip_prefix(subvolume).unwrap_or(&dir);
         Ok(Some(Within {
             subvolume: subvolume.to_owned(),
             uuid,
@@ -50,8 +50,8 @@ impl Within {
         }))
     }
 
-    fn store(&self) -> Store {
-        Store::inside(&self.subvolume)
+    fn store(&self) -> &Store {
+        self.exchange.snapshots()
     }
 }
 
@@ -117,11 +117,11 @@ impl Volume for Within {
     }
 
     fn list(&self, sys: &dyn System) -> Result<Vec<Snapshot>> {
-        snapshots(sys, &self.store())
+        snapshots(sys, self.store())
     }
 
     fn find(&self, sys: &dyn System, name: &SnapName) -> Result<Option<Snapshot>> {
-        snapshot(sys, &self.store(), name)
+        snapshot(sys, self.store(), name)
     }
 
     fn prepare(&self, name: &SnapName, label: &Label) -> Vec<Action> {
@@ -136,13 +136,14 @@ impl Volume for Within {
     }
 
     fn destroy(&self, name: &SnapName) -> Vec<Action> {
-        place::delete(&self.store(), name.as_str())
+        place::delete(self.store(), name.as_str())
     }
 
     fn unprepare(&self, name: &SnapName) -> Vec<Action> {
         let mut actions = self.store().forget(name.as_str());
-        if self.exchange.store() != self.store() {
-            actions.extend(self.exchange.store().remove_if_empty());
+        let stages = self.exchange.store();
+        if stages != *self.store() {
+            actions.extend(stages.remove_if_empty());
         }
         actions
     }

@@ -7,16 +7,18 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, utimensat};
+use rustix::fs::{AtFlags, CWD, RenameFlags, utimensat};
 use serde::{Deserialize, Serialize};
 
 use super::Exchanged;
 use crate::action;
+use crate::name::hidden_beside;
+use crate::store;
 use crate::tree::{self, ByteString, Mtime};
 use crate::{Error, Progress, Result};
 
@@ -65,14 +67,7 @@ impl Mark {
         let Some((accessed, modified)) = self.times else {
             return Ok(());
         };
-        let time = |time: Mtime| Timespec {
-            tv_sec: time.seconds,
-            tv_nsec: time.nanoseconds.into(),
-        };
-        let times = Timestamps {
-            last_access: time(accessed),
-            last_modification: time(modified),
-        };
+        let times = tree::timestamps(accessed, modified);
         utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(Error::io("set the times of", path))
     }
@@ -136,29 +131,26 @@ pub struct Journal {
     stage: Listing,
 }
 
-/// A file or folder of the exchange with `stage`. Its name is not one of a snapshot or a stage.
-pub fn beside(stage: &Path, what: &str) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(stage.file_name().unwrap_or_default());
-    name.push(".");
-    name.push(what);
-    stage.with_file_name(name)
+/// Where the journal of the exchange with `stage` is.
+fn journal(stage: &Path) -> PathBuf {
+    hidden_beside(stage, "exchange")
 }
 
-/// Where the attributes of the two folders are held.
+/// The folder in which the attributes of the two folders are held.
+fn held(stage: &Path) -> PathBuf {
+    hidden_beside(stage, "attributes")
+}
+
 fn attributes(stage: &Path) -> [PathBuf; 2] {
-    let folder = beside(stage, "attributes");
-    ["data", "stage"].map(|side| folder.join(side))
+    ["data", "stage"].map(|side| held(stage).join(side))
 }
 
 impl Journal {
     /// Of the exchange with `stage`, if one has begun.
     pub fn read(stage: &Path) -> Result<Option<Journal>> {
-        let path = beside(stage, "exchange");
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("read", &path)(error)),
+        let path = journal(stage);
+        let Some(text) = store::read_if_there(&path)? else {
+            return Ok(None);
         };
         let journal: Option<Journal> = serde_json::from_slice(&text).ok();
         let journal = journal.filter(|journal| journal.format == FORMAT);
@@ -169,7 +161,7 @@ impl Journal {
 
     fn write(&self, stage: &Path) -> Result<()> {
         let text = serde_json::to_vec(self).map_err(io::Error::from);
-        let path = beside(stage, "exchange");
+        let path = journal(stage);
         action::write_durably(&path, &text.map_err(Error::io("write", &path))?)
     }
 
@@ -234,10 +226,8 @@ pub fn exchange(data: &Path, stage: &Path, leave_out: &[OsString], to: Exchanged
     };
     tree::clone_attributes(&onto_data, data)?;
     tree::clone_attributes(&onto_stage, stage)?;
-    for dir in [data, stage] {
-        let open = File::open(dir).map_err(Error::io("open", dir))?;
-        open.sync_all().map_err(Error::io("sync", dir))?;
-    }
+    action::sync_dir(data)?;
+    action::sync_dir(stage)?;
     journal.done = true;
     journal.write(stage)
 }
@@ -273,14 +263,13 @@ fn hold_attributes(data: &Path, stage: &Path) -> Result<()> {
     for (folder, held) in [data, stage].into_iter().zip(attributes(stage)) {
         action::make_dir(&held)?;
         tree::clone_attributes(folder, &held)?;
-        let open = File::open(&held).map_err(Error::io("open", &held))?;
-        open.sync_all().map_err(Error::io("sync", &held))?;
+        action::sync_dir(&held)?;
     }
     Ok(())
 }
 
 /// Removes what is written down of the exchange with `stage`.
 pub fn forget(stage: &Path) -> Result<()> {
-    action::remove_file(&beside(stage, "exchange"))?;
-    Ok(tree::remove(&beside(stage, "attributes"))?)
+    action::remove_file(&journal(stage))?;
+    Ok(tree::remove(&held(stage))?)
 }

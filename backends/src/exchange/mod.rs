@@ -149,6 +149,11 @@ impl Exchange {
         }
     }
 
+    /// Where snapshots are.
+    pub fn snapshots(&self) -> &Store {
+        &self.snapshots
+    }
+
     /// How the data in a snapshot is read.
     pub fn view(&self, name: &SnapName) -> View {
         let all = self.snapshots.of(name.as_str());

@@ -122,13 +122,18 @@ pub(crate) fn bits(mode: Mode) -> Bits {
 }
 
 fn times(stat: &Stat) -> Timestamps {
+    timestamps(stat.atime, stat.mtime)
+}
+
+/// Access and modification time as the system takes them.
+pub(crate) fn timestamps(accessed: Mtime, modified: Mtime) -> Timestamps {
     let time = |time: Mtime| Timespec {
         tv_sec: time.seconds,
         tv_nsec: time.nanoseconds.into(),
     };
     Timestamps {
-        last_access: time(stat.atime),
-        last_modification: time(stat.mtime),
+        last_access: time(accessed),
+        last_modification: time(modified),
     }
 }
 

@@ -38,6 +38,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use attributes::clone_attributes;
+pub(crate) use attributes::timestamps;
 pub use clone::{Cloned, clone, shares_blocks};
 pub use compare::{Aspect, Difference, Field, compare};
 pub use digest::{TreeDigest, digest};

@@ -19,6 +19,7 @@ use super::TreeError;
 use super::beneath::Root;
 use super::remove;
 use super::stat::{Stat, open_at, openat};
+use crate::name::hidden_beside;
 
 /// A name for a tree, and the one it has while it is not whole.
 #[derive(Debug)]
@@ -44,15 +45,13 @@ impl Place {
             Mode::empty(),
         )
         .map_err(failed("open the directory", around_path))?;
-        let mut partial = OsString::from(".");
-        partial.push(name);
-        partial.push(".partial");
+        let partial_path = hidden_beside(path, "partial");
         Ok(Place {
             around,
             name: name.to_owned(),
             path: path.to_owned(),
-            partial_path: path.with_file_name(&partial),
-            partial,
+            partial: partial_path.file_name().unwrap_or_default().to_owned(),
+            partial_path,
         })
     }
 
