@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::cmd::{Cmd, System, quote};
-use crate::exchange::Exchanged;
 use crate::exchange::entries::{self, Mark};
+use crate::exchange::{Exchanged, folder};
 use crate::name::hidden_beside;
 use crate::tree::{self, Pass};
 use crate::{Error, Result, store};
@@ -47,6 +47,22 @@ pub enum Action {
     /// Two names change places, so that at no moment one of them is gone (renameat2(2), RENAME_EXCHANGE). Where only one
     /// of them exists it moves to the other.
     SwapNames(PathBuf, PathBuf),
+    /// A folder takes another name in the file system, which must be free; if it has that name already it is left.
+    MoveTree {
+        /// The name it has.
+        from: PathBuf,
+        /// The name it gets.
+        to: PathBuf,
+    },
+    /// Writes down which folder a tree is that is about to be moved; of one that was moved that is left as it is.
+    SealTree {
+        /// The tree.
+        tree: PathBuf,
+        /// The file.
+        seal: PathBuf,
+        /// What the tree is known by.
+        of: String,
+    },
     /// Clones a tree (see [`tree::clone`]); the clone stands under its name when all of it is on disk, and not before.
     CloneTree {
         /// What is cloned.
@@ -101,6 +117,8 @@ impl Action {
                 remove_empty_dir(path)
             }
             Action::SwapNames(one, other) => swap_names(one, other),
+            Action::MoveTree { from, to } => move_tree(from, to),
+            Action::SealTree { tree, seal, of } => seal_tree(tree, seal, of),
             Action::CloneTree {
                 from,
                 to,
@@ -117,7 +135,7 @@ impl Action {
                     ..Pass::new()
                 };
                 let cloned = tree::clone(from, to, &pass, &mut |cloned| {
-                    store::write_seal(seal, cloned.root, of.as_ref()).map_err(io::Error::other)
+                    store::write_seal(seal, cloned.root, of.as_deref()).map_err(io::Error::other)
                 })?;
                 tracing::debug!(?to, ?cloned, "cloned");
                 Ok(())
@@ -228,6 +246,35 @@ fn swap_names(one: &Path, other: &Path) -> Result<()> {
     sync_parent(other)
 }
 
+fn move_tree(from: &Path, to: &Path) -> Result<()> {
+    match (folder(from)?, folder(to)?) {
+        (Some(_), None) => {
+            entries::change_places(from, to, (true, false))?;
+            sync_parent(from)?;
+        }
+        (None, Some(_)) => {}
+        (Some(_), Some(_)) => {
+            let (from, to) = (from.display(), to.display());
+            let text = format!("{to} is in the way: {from} was to be moved there");
+            return Err(Error::State(text));
+        }
+        (None, None) => {
+            let text = format!("neither {} nor {} exists", from.display(), to.display());
+            return Err(Error::State(text));
+        }
+    }
+    // It may have been moved by one that was cut before this.
+    sync_parent(to)
+}
+
+fn seal_tree(tree: &Path, seal: &Path, of: &str) -> Result<()> {
+    match folder(tree)? {
+        Some(root) => store::write_seal(seal, root, Some(of)),
+        None if seal.exists() => Ok(()),
+        None => Err(Error::State(format!("{} is gone", tree.display()))),
+    }
+}
+
 /// A line that does the same in a POSIX shell, or as near as the usual tools come to it.
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -249,6 +296,13 @@ impl fmt::Display for Action {
                 write!(f, "rmdir --ignore-fail-on-non-empty {}", q(path))
             }
             Action::SwapNames(one, other) => write!(f, "mv --exchange {} {}", q(one), q(other)),
+            Action::MoveTree { from, to } => write!(f, "mv -nT {} {}", q(from), q(to)),
+            Action::SealTree { tree, seal, .. } => write!(
+                f,
+                "install -m 600 /dev/stdin {}   # which folder {} is",
+                q(seal),
+                q(tree)
+            ),
             Action::CloneTree {
                 from,
                 to,

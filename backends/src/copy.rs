@@ -40,12 +40,29 @@ impl Driver for Copy {
     }
 
     fn open(&self, id: &VolumeId) -> Result<Box<dyn Volume>> {
-        let tree: Tree = serde_json::from_value(id.detail.clone()).map_err(|error| Error::Id {
-            backend: id.backend.clone(),
-            why: error.to_string(),
-        })?;
-        Ok(Box::new(tree))
+        Ok(Box::new(tree(id)?))
     }
+}
+
+/// See [`crate::receiving`].
+pub(crate) fn receiving(at: &VolumeId, view: &View) -> Result<VolumeId> {
+    if !view.open.is_empty() {
+        return Err(Error::State(format!(
+            "{} cannot be received: it has to be opened first",
+            view.path.display()
+        )));
+    }
+    let Tree { exchange } = tree(at)?;
+    let exchange = exchange.receiving(&view.path, &view.leave_out);
+    Ok(Tree { exchange }.id())
+}
+
+/// What `id` names.
+fn tree(id: &VolumeId) -> Result<Tree> {
+    serde_json::from_value(id.detail.clone()).map_err(|error| Error::Id {
+        backend: id.backend.clone(),
+        why: error.to_string(),
+    })
 }
 
 /// A data directory whose tree is cloned.

@@ -312,14 +312,23 @@ pub trait Rollback: fmt::Debug {
     fn swap(&self, stage: &StageName) -> Vec<Action>;
     /// The reverse of [`Rollback::swap`].
     fn reverse(&self, stage: &StageName) -> Vec<Action>;
-    /// Removes a staged copy that was not swapped in, or was taken back.
+    /// Removes a staged copy that was not swapped in, or was taken back; and lets go of what is kept under that name, whatever
+    /// it is. One that was cut is finished by another.
     fn discard(&self, stage: &StageName) -> Vec<Action>;
     /// Removes what a stage that was cut left behind, when there is no staged copy; nothing to do is not an error.
     fn clear(&self, stage: &StageName) -> Vec<Action>;
-    /// Where it stands. `from` is what was staged: its identity is checked, too.
-    fn progress(&self, sys: &dyn System, from: &Snapshot, stage: &StageName) -> Result<Progress>;
-    /// What former rollbacks keep beside the data.
+    /// Where it stands. `of` is the identity of what was staged: a snapshot's, or that of what was kept.
+    fn progress(&self, sys: &dyn System, of: &str, stage: &StageName) -> Result<Progress>;
+    /// What former rollbacks keep beside the data. One that replaced nothing keeps nothing.
     fn kept(&self, sys: &dyn System) -> Result<Vec<Kept>>;
+    /// Stages what is kept, as it is: it takes the name `stage`, by one rename, which is the last action. What is written
+    /// of it under its own name stays until [`Rollback::forget_kept`]. Brokers may run.
+    fn take_kept(&self, kept: &Kept, stage: &StageName, label: &Label) -> Vec<Action>;
+    /// The reverse of [`Rollback::take_kept`], from wherever that was cut: `kept` is kept as it was. The caller has seen
+    /// in [`Rollback::progress`] that it was not swapped in, or was taken back.
+    fn put_back(&self, kept: &StageName, stage: &StageName) -> Vec<Action>;
+    /// Removes what is still written of `kept`, which was taken and swapped in; nothing to do is not an error.
+    fn forget_kept(&self, kept: &StageName) -> Vec<Action>;
 }
 
 /// What a rollback replaced and keeps.
@@ -331,6 +340,8 @@ pub struct Kept {
     pub path: PathBuf,
     /// Its label, as given to [`Rollback::stage`].
     pub label: Option<Label>,
+    /// What the system knows it by, as in [`Snapshot::identity`].
+    pub identity: String,
 }
 
 /// Sends and receives snapshots. Pipes between the two check both ends.
@@ -369,6 +380,13 @@ pub static DRIVERS: &[&dyn Driver] = &[&btrfs::Btrfs, &copy::Copy];
 /// The driver called `name`.
 pub fn driver(name: &str) -> Option<&'static dyn Driver> {
     DRIVERS.iter().copied().find(|d| d.name() == name)
+}
+
+/// The volume of a data directory that is to receive a snapshot of another volume, of another folder or file system: what is
+/// staged is cloned out of `view`, whatever snapshot [`Rollback::stage`] is given. `at` is the id that the driver
+/// [`copy::Copy`] gave the directory that receives.
+pub fn receiving(at: &VolumeId, view: &View) -> Result<VolumeId> {
+    copy::receiving(at, view)
 }
 
 /// The volume that `id` names. Looks at nothing.

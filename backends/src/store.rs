@@ -187,12 +187,13 @@ impl Store {
 }
 
 /// Writes down that the clone at `root` is whole.
-pub fn write_seal(path: &Path, root: Inode, of: Option<&String>) -> Result<()> {
+pub fn write_seal(path: &Path, root: Inode, of: Option<&str>) -> Result<()> {
     let seal = serde_json::json!({ "format": FORMAT, "root": root, "of": of });
     action::write_durably(path, format!("{seal}\n").as_bytes())
 }
 
-/// Removes the seals in `folder` of staged trees that took the place of nothing, and so stand there no more.
+/// Removes the seals in `folder` of staged trees that took the place of nothing, and so stand there no more. (One that has a
+/// sidecar is of a tree that was taken and may be put back.)
 pub fn remove_orphans(folder: &Path) -> Result<()> {
     let listing = match fs::read_dir(folder) {
         Ok(listing) => listing,
@@ -206,6 +207,7 @@ pub fn remove_orphans(folder: &Path) -> Result<()> {
             .extension()
             .is_some_and(|extension| extension == "seal")
             && fs::symlink_metadata(path.with_extension("")).is_err()
+            && fs::symlink_metadata(path.with_extension("json")).is_err()
             && read(&path)?.is_some_and(is_of_a_stage)
         {
             action::remove_file(&path)?;

@@ -65,7 +65,9 @@ impl<'a> Work<'a> {
     }
 
     fn progress(&self, snapshot: &Snapshot, stage: &StageName) -> Result<Progress> {
-        Ok(self.rollback()?.progress(&*self.tools, snapshot, stage)?)
+        Ok(self
+            .rollback()?
+            .progress(&*self.tools, &snapshot.identity, stage)?)
     }
 }
 

@@ -37,6 +37,10 @@ impl Nested {
         Store::beside(&self.data)
     }
 
+    fn replaces(&self) -> Option<String> {
+        (self.was != Stands::Nothing).then(|| self.was.to_string())
+    }
+
     fn at(&self, name: &str) -> PathBuf {
         self.store().of(name)
     }
@@ -116,8 +120,7 @@ impl Rollback for Nested {
         let copy = btrfs(["subvolume", "snapshot"])
             .arg(self.at(from.name.as_str()))
             .arg(self.at(stage.as_str()));
-        let replaces = (self.was != Stands::Nothing).then(|| self.was.to_string());
-        let mut actions = self.store().begin_stage(stage, label, replaces);
+        let mut actions = self.store().begin_stage(stage, label, self.replaces());
         actions.push(Action::Run(copy));
         actions
     }
@@ -147,21 +150,24 @@ impl Rollback for Nested {
         self.store().forget(stage.as_str())
     }
 
-    fn progress(&self, sys: &dyn System, from: &Snapshot, stage: &StageName) -> Result<Progress> {
+    fn progress(&self, sys: &dyn System, of: &str, stage: &StageName) -> Result<Progress> {
         let path = self.at(stage.as_str());
         let (live, beside) = (Stands::at(sys, &self.data)?, Stands::at(sys, &path)?);
-        // The copy is known by what it was taken of; the old data by what it was when the plan was made.
-        let copy = |stands: &Stands| stands.parent() == Some(&from.identity);
+        // What was staged is known by what it was taken of, or is what was kept; the old data by what it was when the plan
+        // was made.
+        let staged = |stands: &Stands| {
+            stands.parent().is_some_and(|parent| parent == of)
+                || stands.identity().is_some_and(|identity| identity == of)
+        };
         Ok(match (&live, &beside) {
             (live, Stands::Nothing) if *live == self.was => Progress::Untouched,
-            (live, beside) if *live == self.was && copy(beside) => Progress::Staged,
-            (live, beside) if copy(live) && *beside == self.was => Progress::Swapped,
+            (live, beside) if *live == self.was && staged(beside) => Progress::Staged,
+            (live, beside) if staged(live) && *beside == self.was => Progress::Swapped,
             _ => Progress::Unclear(format!(
-                "{} is {live}, {} is {beside}; expected were {} and a snapshot of {}",
+                "{} is {live}, {} is {beside}; expected were {} and {of} or a snapshot of it",
                 self.data.display(),
                 path.display(),
-                self.was,
-                from.identity
+                self.was
             )),
         })
     }
@@ -171,16 +177,46 @@ impl Rollback for Nested {
         let mut kept = Vec::new();
         for name in store.entries::<StageName>()? {
             let path = store.of(name.as_str());
-            let stands = Stands::at(sys, &path)?.to_string();
-            // Until it has been swapped, what stands there is the copy.
+            let stands = Stands::at(sys, &path)?;
+            let Some(identity) = stands.identity() else {
+                continue;
+            };
+            // Until it has been swapped, what stands there is what was staged.
             let side = store.read_sidecar(name.as_str())?;
-            if let Some(side) = side.filter(|side| side.replaces.as_ref() == Some(&stands)) {
-                let label = Some(side.label);
-                kept.push(Kept { name, path, label });
+            let side = side.filter(|side| side.replaces.as_ref() == Some(&stands.to_string()));
+            if let Some(side) = side {
+                kept.push(Kept {
+                    name,
+                    path,
+                    label: Some(side.label),
+                    identity,
+                });
             }
         }
         kept.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(kept)
+    }
+
+    fn take_kept(&self, kept: &Kept, stage: &StageName, label: &Label) -> Vec<Action> {
+        let mut actions = self.store().begin_stage(stage, label, self.replaces());
+        actions.push(Action::MoveTree {
+            from: kept.path.clone(),
+            to: self.at(stage.as_str()),
+        });
+        actions
+    }
+
+    fn put_back(&self, kept: &StageName, stage: &StageName) -> Vec<Action> {
+        let mut actions = vec![Action::MoveTree {
+            from: self.at(stage.as_str()),
+            to: self.at(kept.as_str()),
+        }];
+        actions.extend(self.clear(stage));
+        actions
+    }
+
+    fn forget_kept(&self, kept: &StageName) -> Vec<Action> {
+        self.clear(kept)
     }
 }
 

@@ -75,6 +75,15 @@ impl Stands {
         })
     }
 
+    /// What tells it from all else, whatever its name; a folder's number is never given again.
+    pub fn identity(&self) -> Option<String> {
+        match self {
+            Stands::Nothing => None,
+            Stands::Folder { .. } => Some(self.to_string()),
+            Stands::Subvolume { uuid, .. } => Some(uuid.clone()),
+        }
+    }
+
     pub fn uuid(&self) -> Option<&String> {
         match self {
             Stands::Subvolume { uuid, .. } => Some(uuid),

@@ -170,6 +170,11 @@ impl Journal {
         self.done && self.to == Exchanged::Swapped
     }
 
+    /// Whether it was taken back: the data was at work since.
+    pub fn is_over(&self) -> bool {
+        self.done && self.to == Exchanged::Back
+    }
+
     /// Where the exchange stands, if what is `there` agrees.
     pub fn stands(&self, data: &Listing, stage: &Listing) -> Option<Progress> {
         let swapped = *data == self.stage && *stage == self.data;
@@ -186,10 +191,8 @@ impl Journal {
 /// says. What is so already is left.
 pub fn exchange(data: &Path, stage: &Path, leave_out: &[OsString], to: Exchanged) -> Result<()> {
     let begun = Journal::read(stage)?;
-    // One that was taken back is over: the data was at work since.
-    let is_over = |journal: &Journal| journal.done && journal.to == Exchanged::Back;
     let mut journal = match begun {
-        Some(journal) if !is_over(&journal) || to == Exchanged::Back => Journal {
+        Some(journal) if !journal.is_over() || to == Exchanged::Back => Journal {
             to,
             done: false,
             ..journal

@@ -6,8 +6,10 @@
 
 pub(crate) mod entries;
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +18,7 @@ use crate::action::Action;
 use crate::cmd::System;
 use crate::mounts::{self, Mount};
 use crate::store::{self, Store};
-use crate::tree::Inode;
+use crate::tree::{ByteString, Inode};
 use crate::{Error, Kept, Label, Progress, Result, Rollback, SnapName, Snapshot, StageName, View};
 use entries::{Journal, Listing};
 
@@ -116,6 +118,17 @@ pub struct Exchange {
     snapshots: Store,
     /// Where the data lies in a snapshot; empty if it is all of it.
     part: PathBuf,
+    /// What is staged, whatever the snapshot, where it is of another volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<Source>,
+}
+
+/// A tree to be cloned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Source {
+    path: PathBuf,
+    /// Names in its root that are not part of it.
+    leave_out: Vec<ByteString>,
 }
 
 impl Exchange {
@@ -136,7 +149,31 @@ impl Exchange {
             was,
             snapshots: store,
             part: PathBuf::new(),
+            source: None,
         }
+    }
+
+    /// The same, receiving what is at `path` but for the names to `leave_out` in its root.
+    #[must_use]
+    pub fn receiving(self, path: &Path, leave_out: &[OsString]) -> Exchange {
+        let bytes = |name: &OsString| name.as_bytes().to_vec().into();
+        let source = Source {
+            path: path.to_owned(),
+            leave_out: leave_out.iter().map(bytes).collect(),
+        };
+        Exchange {
+            source: Some(source),
+            ..self
+        }
+    }
+
+    /// What is received, if this is of another volume's snapshot.
+    pub fn receives(&self) -> Option<View> {
+        let name = |bytes: &ByteString| OsStr::from_bytes(bytes).to_owned();
+        self.source.as_ref().map(|source| View {
+            leave_out: source.leave_out.iter().map(name).collect(),
+            ..View::of(source.path.clone())
+        })
     }
 
     /// The same, where snapshots are in `snapshots`, and of something that the data is a `part` of.
@@ -175,7 +212,7 @@ impl Exchange {
     }
 
     /// Names in the data directory's root that are not the broker's.
-    pub fn leave_out(&self) -> Vec<std::ffi::OsString> {
+    pub fn leave_out(&self) -> Vec<OsString> {
         match &self.was {
             // fsck(8) makes it anew in the root of a file system.
             Stands::Mount { fstype, .. } if fstype.starts_with("ext") => {
@@ -184,6 +221,21 @@ impl Exchange {
             Stands::Mount { .. } => vec![store::NAME.into()],
             Stands::Nothing | Stands::Folder(_) => Vec::new(),
         }
+    }
+
+    fn replaces(&self) -> Option<String> {
+        (self.was != Stands::Nothing).then(|| self.was.to_string())
+    }
+
+    /// Removes what is written of `stage`.
+    fn forget(&self, stage: &StageName) -> Vec<Action> {
+        let store = self.store();
+        let mut actions = match self.by {
+            By::Name => Vec::new(),
+            By::Entry => vec![Action::ForgetExchange(store.of(stage.as_str()))],
+        };
+        actions.extend(store.forget(stage.as_str()));
+        actions
     }
 
     fn exchange(&self, stage: &StageName, to: Exchanged) -> Vec<Action> {
@@ -202,9 +254,9 @@ impl Exchange {
 
 impl Rollback for Exchange {
     fn stage(&self, from: &Snapshot, stage: &StageName, label: &Label) -> Vec<Action> {
-        let (store, view) = (self.store(), self.view(&from.name));
-        let replaces = (self.was != Stands::Nothing).then(|| self.was.to_string());
-        let mut actions = store.begin_stage(stage, label, replaces);
+        let (store, view) = (self.store(), self.receives());
+        let view = view.unwrap_or_else(|| self.view(&from.name));
+        let mut actions = store.begin_stage(stage, label, self.replaces());
         actions.extend(view.open);
         actions.push(Action::CloneTree {
             from: view.path,
@@ -230,35 +282,28 @@ impl Rollback for Exchange {
     }
 
     fn discard(&self, stage: &StageName) -> Vec<Action> {
-        let mut actions = match self.by {
-            By::Name => Vec::new(),
-            // A tree with no journal is one that was only staged; a journal with no tree would be unclear.
-            By::Entry => vec![Action::ForgetExchange(self.store().of(stage.as_str()))],
-        };
-        actions.extend(self.clear(stage));
-        actions
+        self.clear(stage)
     }
 
+    /// What cannot be removed is still kept: all that is written of it goes after it.
     fn clear(&self, stage: &StageName) -> Vec<Action> {
-        let store = self.store();
-        let mut actions = vec![Action::RemoveTree(store.of(stage.as_str()))];
-        actions.extend(store.forget(stage.as_str()));
+        let mut actions = vec![Action::RemoveTree(self.store().of(stage.as_str()))];
+        actions.extend(self.forget(stage));
         actions
     }
 
     /// What was staged is known by the seal of its clone.
-    fn progress(&self, _: &dyn System, from: &Snapshot, stage: &StageName) -> Result<Progress> {
+    fn progress(&self, _: &dyn System, of: &str, stage: &StageName) -> Result<Progress> {
         let store = self.store();
         let path = store.of(stage.as_str());
         let (live, beside) = (Stands::at(&self.data)?, Stands::at(&path)?);
         let seal = store.read_seal(stage.as_str())?;
-        let of_this = seal.filter(|seal| seal.of.as_ref() == Some(&from.identity));
+        let of_this = seal.filter(|seal| seal.of.as_deref() == Some(of));
         let staged = of_this.map(|seal| Stands::Folder(seal.root));
         let unclear = || {
-            let expected = staged.as_ref().map_or_else(
-                || format!("a clone of {}", from.identity),
-                ToString::to_string,
-            );
+            let expected = staged
+                .as_ref()
+                .map_or_else(|| format!("a tree of {of}"), ToString::to_string);
             Progress::Unclear(format!(
                 "{} is {live}, {} is {beside}; expected were {} and {expected}",
                 self.data.display(),
@@ -267,8 +312,11 @@ impl Rollback for Exchange {
             ))
         };
         if live == self.was && beside == Stands::Nothing {
-            let journal = Journal::read(&path)?;
-            return Ok(journal.map_or(Progress::Untouched, |_| unclear()));
+            // One that was taken back is removed, tree first.
+            return Ok(match Journal::read(&path)? {
+                Some(journal) if !journal.is_over() => unclear(),
+                _ => Progress::Untouched,
+            });
         }
         let is_staged = |stands: &Stands| staged.as_ref() == Some(stands);
         Ok(match self.by {
@@ -296,17 +344,54 @@ impl Rollback for Exchange {
             let Some(seal) = seal.filter(|seal| seal.of.is_some()) else {
                 continue;
             };
-            // Until it has been swapped, what stands there is the clone.
+            let Some(root) = folder(&path)? else {
+                continue;
+            };
+            // Until it has been swapped, what stands there is what was staged.
             let is_kept = match self.by {
-                By::Name => folder(&path)? != Some(seal.root),
+                By::Name => root != seal.root,
                 By::Entry => Journal::read(&path)?.is_some_and(|journal| journal.has_swapped()),
             };
             if is_kept {
-                let label = store.read_sidecar(name.as_str())?.map(|side| side.label);
-                kept.push(Kept { name, path, label });
+                kept.push(Kept {
+                    label: store.read_sidecar(name.as_str())?.map(|side| side.label),
+                    identity: root.to_string(),
+                    name,
+                    path,
+                });
             }
         }
         kept.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(kept)
+    }
+
+    /// Until the rename the new name has only small files, and by then all of them.
+    fn take_kept(&self, kept: &Kept, stage: &StageName, label: &Label) -> Vec<Action> {
+        let store = self.store();
+        let mut actions = store.begin_stage(stage, label, self.replaces());
+        actions.push(Action::SealTree {
+            tree: kept.path.clone(),
+            seal: store.seal(stage.as_str()),
+            of: kept.identity.clone(),
+        });
+        actions.push(Action::MoveTree {
+            from: kept.path.clone(),
+            to: store.of(stage.as_str()),
+        });
+        actions
+    }
+
+    fn put_back(&self, kept: &StageName, stage: &StageName) -> Vec<Action> {
+        let store = self.store();
+        let mut actions = vec![Action::MoveTree {
+            from: store.of(stage.as_str()),
+            to: store.of(kept.as_str()),
+        }];
+        actions.extend(self.forget(stage));
+        actions
+    }
+
+    fn forget_kept(&self, kept: &StageName) -> Vec<Action> {
+        self.forget(kept)
     }
 }

@@ -33,7 +33,7 @@ impl<'a> Attempt<'a> {
 
     pub fn progress(&self) -> Progress {
         self.rollback
-            .progress(&host(), &self.from, &self.stage)
+            .progress(&host(), &self.from.identity, &self.stage)
             .unwrap()
     }
 
