@@ -227,7 +227,8 @@ fn sync_parent(path: &Path) -> Result<()> {
     sync_dir(path.parent().unwrap_or(Path::new("/")))
 }
 
-pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
+/// Makes names in a folder durable.
+pub fn sync_dir(dir: &Path) -> Result<()> {
     let open = File::open(dir).map_err(Error::io("open", dir))?;
     open.sync_all().map_err(Error::io("sync", dir))
 }

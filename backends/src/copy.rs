@@ -171,6 +171,7 @@ impl Volume for Tree {
             _ if !found.is_empty() => {}
             (Purpose::Capture, Stands::Nothing) => found.push(Obstacle::missing(data)),
             (Purpose::Capture, _) => found.extend(self.room(data)?),
+            (Purpose::TakeBack, _) => {}
             (Purpose::BringBack, _) => {
                 // The newest stands for them all.
                 if let Some(newest) = self.list(sys)?.last() {

@@ -136,6 +136,8 @@ pub enum Purpose {
     Capture,
     /// To have its content replaced by a snapshot's.
     BringBack,
+    /// To have its content replaced by what is kept beside it, which needs no room.
+    TakeBack,
 }
 
 /// Something about a volume that stands in the way of a [`Purpose`], found before anything is touched.
