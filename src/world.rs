@@ -20,7 +20,8 @@ use crate::exec::{Wake, World};
 use crate::id::NodeId;
 use crate::journal::{Entry, StepNo};
 use crate::link::Link;
-use crate::plan::Step;
+use crate::plan::restore::Received;
+use crate::plan::{Source, Step};
 use crate::report::progress::Progress;
 use crate::zeebe::health::ailments;
 
@@ -80,6 +81,18 @@ impl Real {
         match self.link.ask(Request::Inspect)? {
             Answer::Seen(seen) => Ok(seen),
             other => bail!("the agent answered an inspection with {other:?}"),
+        }
+    }
+
+    /// How brokers could receive these snapshots of other volumes, or why they could not.
+    pub fn receive(&self, sources: Vec<(NodeId, Source)>) -> Result<Received> {
+        if sources.is_empty() {
+            return Ok(Received::new());
+        }
+        let nodes: Vec<NodeId> = sources.iter().map(|(node, _)| *node).collect();
+        match self.link.ask(Request::Receive(sources))? {
+            Answer::Receiving(received) => Ok(nodes.into_iter().zip(received).collect()),
+            other => bail!("the agent answered a question for receiving with {other:?}"),
         }
     }
 
@@ -167,7 +180,8 @@ impl World for Real {
             Step::Complete { .. } => end(here(|| self.catalog.complete(&manifest(history)?))),
             Step::Forget { set } => end(here(|| self.catalog.forget(set))),
             // Its end in the journal, synced, is all there is to it.
-            Step::Commit { .. } => end(here(|| Ok(()))),
+            Step::Commit => end(here(|| Ok(()))),
+            Step::Unlist { set } => end(here(|| self.catalog.unlist(set))),
             step => {
                 let mut gather = Gather {
                     step: step.clone(),

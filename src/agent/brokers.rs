@@ -15,7 +15,7 @@ use crate::config::{OnStuckStop, Service};
 use crate::id::NodeId;
 use crate::plan::Stuck;
 use crate::process::{Holder, Process, holders};
-use crate::service::{self, Instance, Phase};
+use crate::service::{self, Gate, Instance, Phase};
 use crate::zeebe::api;
 
 /// What is gone after this, a reader that happened by, does not count as a holder.
@@ -298,6 +298,25 @@ fn is_up(job: &Job<'_>, post: &Post) -> Result<bool> {
     // A run that begins has just proven it down; whoever settles later has not.
     let just_proven = (job.posts.locking, job.plan) == (Locking::Fresh, 0);
     Ok(state.phase == Phase::Up || (!just_proven && api::answers(&post.broker.management)))
+}
+
+/// Nothing else starts the broker from here on.
+pub fn close_gate(job: &Job<'_>, node: NodeId) -> Result<(Outcome, Fact)> {
+    let post = job.posts.of(node)?;
+    let _service = post.service(job.posts)?;
+    job.still_wanted()?;
+    Ok(match service::close_gate(&job.posts.desk, &post.broker)? {
+        Gate::Closed => (Outcome::Done, Fact::None),
+        Gate::AlreadyClosed | Gate::None => (Outcome::AlreadyDone, Fact::None),
+    })
+}
+
+/// Anybody may start the broker again.
+pub fn open_gate(job: &Job<'_>, node: NodeId) -> Result<(Outcome, Fact)> {
+    let post = job.posts.of(node)?;
+    let _service = post.service(job.posts)?;
+    service::open_gate(&job.posts.desk, &post.broker)?;
+    Ok((Outcome::Done, Fact::None))
 }
 
 /// What the broker's management API says, and if it does not answer, whether it runs at all.

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::Result;
-use zeebe_snap_backends::{DRIVERS, Purpose, System, driver};
+use anyhow::{Context, Result};
+use zeebe_snap_backends::copy::Copy;
+use zeebe_snap_backends::{DRIVERS, Driver, Purpose, System, driver};
 
 use super::post::{Post, Posts};
-use super::protocol::{Seen, VolumeSeen};
+use super::protocol::{Receiving, Seen, VolumeSeen};
+use crate::id::NodeId;
+use crate::plan::Source;
 use crate::process::{Holder, Process, holders};
 use crate::service::{self, Instance, Phase};
 use crate::zeebe::{api, data, version};
@@ -69,6 +72,10 @@ fn volume(tools: &dyn System, data: &Path, backend: &str) -> Result<VolumeSeen> 
             bring_back: rollback
                 .map(|_| volume.obstacles(tools, Purpose::BringBack))
                 .transpose()?,
+            take_back: match rollback {
+                Some(_) => volume.obstacles(tools, Purpose::TakeBack)?,
+                None => Vec::new(),
+            },
             snapshots: volume.list(tools)?,
             kept: rollback
                 .map(|rollback| rollback.kept(tools))
@@ -80,6 +87,37 @@ fn volume(tools: &dyn System, data: &Path, backend: &str) -> Result<VolumeSeen> 
         Some(_) => anyhow::bail!("{} is not on {backend}", data.display()),
         None => anyhow::bail!("{} has no folder around it", data.display()),
     }
+}
+
+/// How brokers could receive snapshots of other volumes.
+pub fn receive(posts: &Posts, sources: &[(NodeId, Source)]) -> Vec<Result<Receiving, String>> {
+    let one = |(node, source): &(NodeId, Source)| {
+        let received = receive_one(posts, *node, source);
+        received.map_err(|error| format!("{error:#}"))
+    };
+    sources.iter().map(one).collect()
+}
+
+fn receive_one(posts: &Posts, node: NodeId, source: &Source) -> Result<Receiving> {
+    let tools = &*posts.desk.tools;
+    let name = &source.snapshot.name;
+    let from = zeebe_snap_backends::open(&source.volume)?;
+    let snapshot = from.find(tools, name)?;
+    let data = &posts.of(node)?.data;
+    let at = Copy
+        .detect(tools, data)?
+        .with_context(|| format!("{} has no folder around it", data.display()))?;
+    let volume = zeebe_snap_backends::receiving(&at.id(), &from.view(name))?;
+    // What is not there cannot be weighed.
+    let obstacles = match snapshot {
+        Some(_) => zeebe_snap_backends::open(&volume)?.obstacles(tools, Purpose::BringBack)?,
+        None => Vec::new(),
+    };
+    Ok(Receiving {
+        snapshot,
+        volume,
+        obstacles,
+    })
 }
 
 impl Seen {

@@ -8,6 +8,7 @@ mod brokers;
 mod inspect;
 mod post;
 pub mod protocol;
+mod rollback;
 mod volumes;
 
 use std::io::{self, BufRead, Write};
@@ -127,6 +128,7 @@ fn answer(
 ) -> Result<Answer> {
     match request {
         Request::Inspect => Ok(Answer::Seen(inspect::inspect(posts)?)),
+        Request::Receive(sources) => Ok(Answer::Receiving(inspect::receive(posts, sources))),
         Request::Health { node } => brokers::health(posts, *node),
         Request::Perform { plan, step } => {
             let job = Job {
@@ -183,12 +185,7 @@ fn perform(job: &Job<'_>, step: &Step) -> Result<Performed> {
         Step::Digest {
             volume, snapshot, ..
         } => volumes::digest(job, volume, snapshot)?,
-        Step::Verify {
-            volume,
-            snapshot,
-            stage,
-            ..
-        } => volumes::verify(job, volume, snapshot, stage.as_ref())?,
+        Step::Verify { source, staged, .. } => volumes::verify(job, source, staged.as_ref())?,
         Step::Prepare {
             node,
             volume,
@@ -210,32 +207,35 @@ fn perform(job: &Job<'_>, step: &Step) -> Result<Performed> {
         Step::StageData {
             node,
             volume,
-            snapshot,
+            source,
             stage,
             label,
-        } => volumes::stage(job, *node, volume, snapshot, stage, label)?,
-        Step::Swap {
+        } => rollback::stage(job, *node, volume, source, stage, label)?,
+        Step::TakeKept {
             node,
             volume,
-            snapshot,
+            kept,
             stage,
-        } => volumes::swap(job, *node, volume, snapshot, stage)?,
-        Step::SwapBack {
+            label,
+        } => rollback::take_kept(job, *node, volume, kept, stage, label)?,
+        Step::PutBack {
             node,
             volume,
-            snapshot,
+            kept,
             stage,
-        } => volumes::swap_back(job, *node, volume, snapshot, stage)?,
-        Step::Discard {
-            node,
-            volume,
-            snapshot,
-            stage,
-        } => volumes::discard(job, *node, volume, snapshot, stage)?,
+        } => rollback::put_back(job, *node, volume, kept, stage)?,
+        Step::ForgetKept { node, volume, kept } => rollback::forget_kept(job, *node, volume, kept)?,
+        Step::Release { node, volume, kept } => rollback::release(job, *node, volume, kept)?,
+        Step::Swap(staged) => rollback::swap(job, staged)?,
+        Step::SwapBack(staged) => rollback::swap_back(job, staged)?,
+        Step::Discard(staged) => rollback::discard(job, staged)?,
+        Step::CloseGate { node } => brokers::close_gate(job, *node)?,
+        Step::OpenGate { node } => brokers::open_gate(job, *node)?,
         Step::AwaitHealthy { .. }
         | Step::Record { .. }
         | Step::Complete { .. }
-        | Step::Commit { .. }
+        | Step::Commit
+        | Step::Unlist { .. }
         | Step::Forget { .. } => {
             bail!("that is the coordinator's to do")
         }

@@ -12,7 +12,7 @@ use zeebe_snap_backends::{Cost, Kept, Obstacle, Snapshot, VolumeId};
 
 use crate::config::{Broker, OnStuckStop};
 use crate::id::NodeId;
-use crate::plan::Step;
+use crate::plan::{Source, Step};
 use crate::process::Holder;
 use crate::service;
 use crate::zeebe::api::Api;
@@ -45,6 +45,8 @@ pub enum Request {
     Open(Box<Opening>),
     /// What do you see? Changes nothing.
     Inspect,
+    /// How could the brokers receive these snapshots of other volumes? Changes nothing.
+    Receive(Vec<(NodeId, Source)>),
     /// What does this broker's management API say?
     Health { node: NodeId },
     /// Do this.
@@ -115,6 +117,8 @@ pub enum Answer {
     Opened,
     /// To an inspection: one for each broker.
     Seen(Vec<Seen>),
+    /// To a question for receiving: in the order asked.
+    Receiving(Vec<Result<Receiving, String>>),
     /// To a question for health.
     Health {
         /// What the API says, or why it does not answer.
@@ -170,10 +174,23 @@ pub struct VolumeSeen {
     pub capture: Vec<Obstacle>,
     /// In the way of a rollback; `None` where the backend has none.
     pub bring_back: Option<Vec<Obstacle>>,
+    /// In the way of bringing back what is kept.
+    pub take_back: Vec<Obstacle>,
     /// Those that carry a name of ours.
     pub snapshots: Vec<Snapshot>,
     /// What former restores keep.
     pub kept: Vec<Kept>,
+}
+
+/// How a broker could receive a snapshot of another volume.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Receiving {
+    /// What the other volume has under that name.
+    pub snapshot: Option<Snapshot>,
+    /// The broker's volume, as one that receives it.
+    pub volume: VolumeId,
+    /// What is in the way.
+    pub obstacles: Vec<Obstacle>,
 }
 
 /// How a step was done.

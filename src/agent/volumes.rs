@@ -1,43 +1,42 @@
-//! Volumes snapshotted, digested, swapped. Each step asks the system whether it is done, before and after it.
+//! Volumes snapshotted and digested. Each step asks the system whether it is done, before and after it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use zeebe_snap_backends::action::perform_all;
 use zeebe_snap_backends::host::Host;
 use zeebe_snap_backends::tree::TreeError;
 use zeebe_snap_backends::{
-    Action, Error, Label, Progress, Rollback, SnapName, Snapshot, StageName, View, Volume,
-    VolumeId, tree,
+    Action, Error, Label, SnapName, Snapshot, StageName, View, Volume, VolumeId, tree,
 };
 
 use super::Job;
 use super::post::Taken;
 use super::protocol::{Answer, Fact, Outcome};
 use crate::id::NodeId;
-use crate::process::holders;
+use crate::plan::Source;
 
-type Done = Result<(Outcome, Fact)>;
+pub(super) type Done = Result<(Outcome, Fact)>;
 
-const DONE: (Outcome, Fact) = (Outcome::Done, Fact::None);
-const ALREADY: (Outcome, Fact) = (Outcome::AlreadyDone, Fact::None);
+pub(super) const DONE: (Outcome, Fact) = (Outcome::Done, Fact::None);
+pub(super) const ALREADY: (Outcome, Fact) = (Outcome::AlreadyDone, Fact::None);
 
 /// A listing goes over the pipe in parts of this many entries.
 const ENTRIES_AT_ONCE: usize = 500;
 
 /// A volume, and the turn to work on it.
-struct Work<'a> {
+pub(super) struct Work<'a> {
     job: Job<'a>,
-    volume: Box<dyn Volume>,
-    tools: Arc<Host>,
+    pub volume: Box<dyn Volume>,
+    pub tools: Arc<Host>,
     _turn: Taken<'a>,
 }
 
 impl<'a> Work<'a> {
-    fn begin(job: &Job<'a>, node: NodeId, id: &VolumeId) -> Result<Work<'a>> {
+    pub fn begin(job: &Job<'a>, node: NodeId, id: &VolumeId) -> Result<Work<'a>> {
         let (turn, tools) = job.posts.of(node)?.volume(job.posts)?;
         job.still_wanted()?;
         Ok(Work {
@@ -48,7 +47,7 @@ impl<'a> Work<'a> {
         })
     }
 
-    fn do_all(&self, actions: &[Action]) -> Result<()> {
+    pub fn do_all(&self, actions: &[Action]) -> Result<()> {
         let called_off = || self.job.still_wanted().is_err();
         perform_all(actions, &*self.tools, &called_off).or_else(|error| {
             if matches!(error, Error::Tree(TreeError::Interrupted)) {
@@ -56,18 +55,6 @@ impl<'a> Work<'a> {
             }
             Err(error.into())
         })
-    }
-
-    fn rollback(&self) -> Result<&dyn Rollback> {
-        self.volume
-            .rollback()
-            .with_context(|| format!("{} cannot be brought back in place", self.volume.id()))
-    }
-
-    fn progress(&self, snapshot: &Snapshot, stage: &StageName) -> Result<Progress> {
-        Ok(self
-            .rollback()?
-            .progress(&*self.tools, &snapshot.identity, stage)?)
     }
 }
 
@@ -132,134 +119,6 @@ pub fn destroy(job: &Job<'_>, node: NodeId, id: &VolumeId, name: &SnapName, labe
     Ok(if found.is_some() { DONE } else { ALREADY })
 }
 
-pub fn stage(
-    job: &Job<'_>,
-    node: NodeId,
-    id: &VolumeId,
-    snapshot: &Snapshot,
-    stage: &StageName,
-    label: &Label,
-) -> Done {
-    let work = Work::begin(job, node, id)?;
-    let found = work
-        .volume
-        .find(&*work.tools, &snapshot.name)?
-        .with_context(|| format!("{id} has no snapshot {}", snapshot.name))?;
-    ensure!(
-        found.identity == snapshot.identity,
-        "snapshot {} of {id} is not the one of the set",
-        snapshot.name
-    );
-    match work.progress(snapshot, stage)? {
-        Progress::Staged => return Ok(ALREADY),
-        Progress::Untouched => work.do_all(&work.rollback()?.stage(snapshot, stage, label))?,
-        other => bail!("{id} is not as it was: {other:?}"),
-    }
-    expect(&work, snapshot, stage, &Progress::Staged)
-}
-
-pub fn swap(
-    job: &Job<'_>,
-    node: NodeId,
-    id: &VolumeId,
-    snapshot: &Snapshot,
-    stage: &StageName,
-) -> Done {
-    exchange(
-        job,
-        node,
-        id,
-        snapshot,
-        stage,
-        &Progress::Staged,
-        &Progress::Swapped,
-        |rollback| rollback.swap(stage),
-    )
-}
-
-pub fn swap_back(
-    job: &Job<'_>,
-    node: NodeId,
-    id: &VolumeId,
-    snapshot: &Snapshot,
-    stage: &StageName,
-) -> Done {
-    // Nothing was staged: nothing can have been swapped.
-    if Work::begin(job, node, id)?.progress(snapshot, stage)? == Progress::Untouched {
-        return Ok(ALREADY);
-    }
-    exchange(
-        job,
-        node,
-        id,
-        snapshot,
-        stage,
-        &Progress::Swapped,
-        &Progress::Staged,
-        |rollback| rollback.reverse(stage),
-    )
-}
-
-#[allow(clippy::too_many_arguments, reason = "one swap in either direction")]
-fn exchange(
-    job: &Job<'_>,
-    node: NodeId,
-    id: &VolumeId,
-    snapshot: &Snapshot,
-    stage: &StageName,
-    from: &Progress,
-    to: &Progress,
-    actions: impl Fn(&dyn Rollback) -> Vec<Action>,
-) -> Done {
-    let work = Work::begin(job, node, id)?;
-    let progress = work.progress(snapshot, stage)?;
-    if progress == *to {
-        return Ok(ALREADY);
-    }
-    ensure!(
-        progress == *from || progress == Progress::Halfway,
-        "{id} is not as it was: {progress:?}"
-    );
-    let held = holders(&[work.volume.data().to_owned()])?;
-    if let Some(holder) = held.iter().flatten().next() {
-        bail!("{id} is held by {holder}; it was not swapped");
-    }
-    work.do_all(&actions(work.rollback()?))?;
-    expect(&work, snapshot, stage, to)
-}
-
-fn expect(work: &Work<'_>, snapshot: &Snapshot, stage: &StageName, wanted: &Progress) -> Done {
-    let progress = work.progress(snapshot, stage)?;
-    ensure!(
-        progress == *wanted,
-        "{} should be {wanted:?} and is {progress:?}",
-        work.volume.id()
-    );
-    Ok(DONE)
-}
-
-pub fn discard(
-    job: &Job<'_>,
-    node: NodeId,
-    id: &VolumeId,
-    snapshot: &Snapshot,
-    stage: &StageName,
-) -> Done {
-    let work = Work::begin(job, node, id)?;
-    let rollback = work.rollback()?;
-    let staged = match work.progress(snapshot, stage)? {
-        Progress::Untouched => false,
-        Progress::Staged => true,
-        other => bail!("{id}: what is staged cannot be removed: {other:?}"),
-    };
-    work.do_all(&match staged {
-        true => rollback.discard(stage),
-        false => rollback.clear(stage),
-    })?;
-    expect(&work, snapshot, stage, &Progress::Untouched)?;
-    Ok(if staged { DONE } else { ALREADY })
-}
-
 /// Digests the tree of the snapshot `name`.
 pub fn digest(job: &Job<'_>, id: &VolumeId, name: &SnapName) -> Done {
     let volume = zeebe_snap_backends::open(id)?;
@@ -274,25 +133,29 @@ fn found(job: &Job<'_>, volume: &dyn Volume, name: &SnapName) -> Result<Snapshot
 }
 
 /// Digests a snapshot, which has to be just that one, or the copy that is staged of it.
-pub fn verify(
-    job: &Job<'_>,
-    id: &VolumeId,
-    snapshot: &Snapshot,
-    stage: Option<&StageName>,
-) -> Done {
-    let volume = zeebe_snap_backends::open(id)?;
-    let name = &snapshot.name;
-    if snapshot.identity != found(job, &*volume, name)?.identity {
-        bail!("snapshot {name} of {id} is not the one of the set: another was put in its place");
-    }
-    let Some(stage) = stage else {
-        return digest_view(job, &volume.view(name));
+pub fn verify(job: &Job<'_>, source: &Source, staged: Option<&(VolumeId, StageName)>) -> Done {
+    let volume = open_source(job, source)?;
+    let Some((id, stage)) = staged else {
+        return digest_view(job, &volume.view(&source.snapshot.name));
     };
+    let volume = zeebe_snap_backends::open(id)?;
     let staged = volume
         .rollback()
         .and_then(|rollback| rollback.staged(stage));
     let staged = staged.with_context(|| format!("{id} stages nothing to be read"))?;
     digest_view(job, &View::of(staged))
+}
+
+/// The volume that has just this snapshot.
+pub fn open_source(job: &Job<'_>, source: &Source) -> Result<Box<dyn Volume>> {
+    let (id, snapshot) = (&source.volume, &source.snapshot);
+    let volume = zeebe_snap_backends::open(id)?;
+    ensure!(
+        found(job, &*volume, &snapshot.name)?.identity == snapshot.identity,
+        "snapshot {} of {id} is not the one of the set: another was put in its place",
+        snapshot.name
+    );
+    Ok(volume)
 }
 
 fn digest_view(job: &Job<'_>, view: &View) -> Done {

@@ -12,7 +12,7 @@ use zeebe_snap_backends::{Label, SnapName, Snapshot, VolumeId};
 use crate::agent::protocol::{Fact, KeptFile};
 use crate::id::{NodeId, SetId};
 use crate::journal::Entry;
-use crate::plan::{Aim, Step};
+use crate::plan::{Aim, Source, Step};
 use crate::zeebe::version::Learned;
 
 /// Goes up when fields change their meaning; a reader refuses a higher one.
@@ -118,7 +118,7 @@ impl Origin {
         entries.iter().find_map(|entry| match entry {
             Entry::Plan { plan, .. } => match &plan.aim {
                 Aim::Backup { origin } => Some(&**origin),
-                Aim::Restore { .. } | Aim::Recover => None,
+                _ => None,
             },
             _ => None,
         })
@@ -198,6 +198,15 @@ impl Manifest {
             name: origin.snapshot.clone(),
             identity: self.member(node)?.identity.clone(),
             label: Some(self.origin.label(origin.captured_with)),
+        })
+    }
+
+    /// The snapshot of `node`, and the volume it was taken of.
+    pub fn source(&self, node: NodeId) -> Option<Source> {
+        let origin = self.origin.brokers.iter().find(|of| of.node == node)?;
+        Some(Source {
+            volume: origin.volume.clone(),
+            snapshot: self.snapshot(node)?,
         })
     }
 

@@ -1,7 +1,8 @@
 //! The catalog: the sets this machine knows, in `<state>/sets/<SET>/`.
 //!
-//! A set is listed once it is captured (`captured.json`) and good once it is complete (`manifest.json`, written last). A
-//! folder with neither is a set that did not come to be. Must not know how a set is made or restored.
+//! A set is listed once it is captured (`captured.json`) and good once it is complete (`manifest.json`, written last). One
+//! that is being destroyed is listed no more (`forgotten.json`). A folder with none of these is a set that did not come to
+//! be. Must not know how a set is made or restored.
 
 pub mod manifest;
 
@@ -11,7 +12,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use zeebe_snap_backends::action::write_durably;
+use zeebe_snap_backends::action::{sync_dir, write_durably};
 use zeebe_snap_backends::tree::{self, Entry};
 
 use crate::agent::protocol::KeptFile;
@@ -31,6 +32,7 @@ pub struct Catalog {
 
 const COMPLETE: &str = "manifest.json";
 const CAPTURED: &str = "captured.json";
+const FORGOTTEN: &str = "forgotten.json";
 
 impl Catalog {
     /// The catalog in `state_dir`.
@@ -46,6 +48,17 @@ impl Catalog {
 
     /// All sets, oldest first: the manifest of each, or why it does not read.
     pub fn list(&self) -> Result<Vec<(SetId, Result<Manifest>)>> {
+        let mut found = Vec::new();
+        for set in self.ids()? {
+            if let Some(manifest) = self.read(&set).transpose() {
+                found.push((set, manifest));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The sets that have a folder, oldest first.
+    fn ids(&self) -> Result<Vec<SetId>> {
         let listing = match fs::read_dir(&self.sets) {
             Ok(listing) => listing,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -55,17 +68,11 @@ impl Catalog {
         };
         let mut found = Vec::new();
         for entry in listing {
-            let name = entry
-                .with_context(|| format!("list {}", self.sets.display()))?
-                .file_name();
-            let Some(set) = name.to_str().and_then(|name| name.parse::<SetId>().ok()) else {
-                continue;
-            };
-            if let Some(manifest) = self.read(&set).transpose() {
-                found.push((set, manifest));
-            }
+            let entry = entry.with_context(|| format!("list {}", self.sets.display()))?;
+            let name = entry.file_name();
+            found.extend(name.to_str().and_then(|name| name.parse::<SetId>().ok()));
         }
-        found.sort_by(|a, b| a.0.cmp(&b.0));
+        found.sort();
         Ok(found)
     }
 
@@ -75,30 +82,69 @@ impl Catalog {
             (COMPLETE, SetState::Complete),
             (CAPTURED, SetState::Captured),
         ] {
-            let path = self.dir(set).join(name);
-            let text = match fs::read(&path) {
-                Ok(text) => text,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => {
-                    return Err(error).with_context(|| format!("read {}", path.display()));
-                }
+            let Some(manifest) = self.read_as(set, name)? else {
+                continue;
             };
-            let manifest =
-                Manifest::parse(&text).with_context(|| format!("read {}", path.display()))?;
-            ensure!(
-                manifest.origin.set == *set,
-                "{} is of another set, {}",
-                path.display(),
-                manifest.origin.set
-            );
             ensure!(
                 manifest.state() == state,
                 "{} lacks what its name promises",
-                path.display()
+                self.dir(set).join(name).display()
             );
             return Ok(Some(manifest));
         }
         Ok(None)
+    }
+
+    fn read_as(&self, set: &SetId, name: &str) -> Result<Option<Manifest>> {
+        let path = self.dir(set).join(name);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+        };
+        let manifest =
+            Manifest::parse(&text).with_context(|| format!("read {}", path.display()))?;
+        ensure!(
+            manifest.origin.set == *set,
+            "{} is of another set, {}",
+            path.display(),
+            manifest.origin.set
+        );
+        Ok(Some(manifest))
+    }
+
+    /// Sets that are not listed any more and not all gone.
+    pub fn half_forgotten(&self) -> Result<Vec<Manifest>> {
+        let mut found = Vec::new();
+        for set in self.ids()? {
+            found.extend(self.read_as(&set, FORGOTTEN)?);
+        }
+        Ok(found)
+    }
+
+    /// The set that a person wants destroyed; also one that an earlier attempt has left half gone.
+    pub fn find_to_forget(&self, name: &str) -> Result<Manifest> {
+        if let Ok(set) = name.parse()
+            && let Some(manifest) = self.read_as(&set, FORGOTTEN)?
+        {
+            return Ok(manifest);
+        }
+        self.find(name)
+    }
+
+    /// Takes a set off the list, for good.
+    pub fn unlist(&self, set: &SetId) -> Result<()> {
+        let dir = self.dir(set);
+        let forgotten = dir.join(FORGOTTEN);
+        for name in [COMPLETE, CAPTURED] {
+            match fs::rename(dir.join(name), &forgotten) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => result.with_context(|| format!("rename {name} of {}", dir.display()))?,
+            }
+        }
+        sync_dir(&dir)?;
+        ensure!(forgotten.exists(), "there is no set {set}");
+        Ok(())
     }
 
     /// The set a person names: an id, or `latest` for the newest complete one. One that is not there is [`NoSuchSet`].
@@ -231,7 +277,7 @@ impl Catalog {
         }
     }
 
-    /// Removes what is kept of a set that did not come to be.
+    /// Removes what is kept of a set that did not come to be, or is no more.
     pub fn forget(&self, set: &SetId) -> Result<()> {
         let dir = self.dir(set);
         ensure!(

@@ -1,14 +1,20 @@
 //! The verbs: one file each, with its arguments (their comments are the manual) and a run function.
 
+mod ask;
 mod backup;
 mod carry;
 mod check;
+mod forget;
+mod let_go;
 mod list;
 mod recover;
+mod release;
+mod replace;
 mod restore;
 mod show;
 mod status;
 mod tree;
+mod undo;
 mod verify;
 
 use std::ffi::OsString;
@@ -25,6 +31,7 @@ use zeebe_snap_backends::tree::ByteString;
 
 use crate::config::{self, Cluster};
 use crate::exit::Exit;
+use crate::id::RunId;
 use crate::plan::{Finding, Plan, Weight};
 use crate::report::tell;
 use crate::world::Places;
@@ -81,6 +88,9 @@ enum Verb {
     Show(show::Show),
     Verify(verify::Verify),
     Restore(restore::Restore),
+    Undo(undo::Undo),
+    Release(release::Release),
+    Forget(forget::Forget),
     Status(status::Status),
     Recover(recover::Recover),
     Tree(tree::Tree),
@@ -94,12 +104,6 @@ enum Verb {
     },
     #[command(hide = true)]
     Init(NotBuilt),
-    #[command(hide = true)]
-    Undo(NotBuilt),
-    #[command(hide = true)]
-    Release(NotBuilt),
-    #[command(hide = true)]
-    Forget(NotBuilt),
     #[command(hide = true)]
     Ship(NotBuilt),
     #[command(hide = true)]
@@ -158,6 +162,9 @@ fn dispatch(cli: Cli) -> Result<Exit> {
         Verb::Show(verb) => verb.run(&places),
         Verb::Verify(verb) => verb.run(&places),
         Verb::Restore(verb) => verb.run(&places),
+        Verb::Undo(verb) => verb.run(&places),
+        Verb::Release(verb) => verb.run(&places),
+        Verb::Forget(verb) => verb.run(&places),
         Verb::Status(verb) => verb.run(&places),
         Verb::Recover(verb) => verb.run(&places),
         Verb::Tree(verb) => verb.run(),
@@ -166,9 +173,6 @@ fn dispatch(cli: Cli) -> Result<Exit> {
             service::launch::launch(&record, &program).map(|()| Exit::Done)
         }
         Verb::Init(_) => not_built("init"),
-        Verb::Undo(_) => not_built("undo"),
-        Verb::Release(_) => not_built("release"),
-        Verb::Forget(_) => not_built("forget"),
         Verb::Ship(_) => not_built("ship"),
         Verb::Prune(_) => not_built("prune"),
         Verb::Drill(_) => not_built("drill"),
@@ -178,6 +182,13 @@ fn dispatch(cli: Cli) -> Result<Exit> {
 fn not_built(verb: &str) -> Result<Exit> {
     tell(&format!("zeebe-snap: `{verb}` is not built yet"));
     Ok(Exit::Usage)
+}
+
+fn run_id(text: &str) -> Result<RunId, String> {
+    // As `status` names what is kept: restore-20261124T120000Z.
+    let id = text.rsplit('-').next().unwrap_or_default();
+    id.parse()
+        .map_err(|error: crate::id::NotAnId| error.to_string())
 }
 
 fn absolute(path: PathBuf) -> Result<PathBuf> {

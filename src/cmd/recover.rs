@@ -7,9 +7,9 @@ use crate::agent::protocol::Locking;
 use crate::config::Cluster;
 use crate::exec;
 use crate::exit::{Exit, InDoubt};
-use crate::id::RunId;
+use crate::id::{RunId, SetId};
 use crate::journal::{self, Entry, Journal, Runs};
-use crate::plan::{Aim, recovery};
+use crate::plan::{Aim, Whose, recovery};
 use crate::report::ending;
 use crate::report::progress::Progress;
 use crate::world::{Places, Real};
@@ -82,6 +82,12 @@ fn title(run: &RunId, open: &[(RunId, Vec<Entry>)]) -> String {
     match journal::plans(entries).first().map(|plan| &plan.aim) {
         Some(Aim::Backup { .. }) => format!("Backup {run}"),
         Some(Aim::Restore { set, .. }) => format!("Restore {run} of set {set}"),
+        Some(Aim::Undo { kept, .. }) => format!("Undo {run} of {kept}"),
+        Some(Aim::Release) => format!("Release {run}"),
+        Some(Aim::Forget { sets }) => {
+            let sets: Vec<&str> = sets.iter().map(SetId::as_str).collect();
+            format!("Forget {run} of set {}", sets.join(", "))
+        }
         Some(Aim::Recover) | None => format!("Run {run}"),
     }
 }
@@ -102,6 +108,12 @@ pub fn dead_runs(places: &Places) -> Result<Vec<(RunId, Vec<Entry>)>> {
     Ok(open)
 }
 
+/// Whose brokers a run was about, if not those of `cluster`.
+fn strangers<'a>(entries: &'a [Entry], cluster: &Cluster) -> Option<&'a Whose> {
+    let of = &journal::plans(entries).first()?.of;
+    (of.data != cluster.whose().data).then_some(of)
+}
+
 /// Settles every dead run; the state folder is locked, so none of them is alive. Says what it does.
 pub fn settle_dead_runs(
     places: &Places,
@@ -110,6 +122,18 @@ pub fn settle_dead_runs(
 ) -> Result<Exit> {
     let open = dead_runs(places)?;
     for (run, entries) in &open {
+        if let Some(stranger) = strangers(entries, cluster) {
+            progress.note(&format!(
+                "zeebe-snap: {} did not end, and it is of the brokers of another cluster.toml, {}",
+                title(run, &open),
+                stranger.file.display()
+            ));
+            progress.note(&format!(
+                "Hint: settle it first, with `zeebe-snap --cluster {} recover`.",
+                stranger.file.display()
+            ));
+            return Ok(Exit::Refused);
+        }
         progress.note(&format!(
             "{} did not end; settling what it owes",
             title(run, &open)
@@ -126,6 +150,10 @@ pub fn settle_dead_runs(
         let exit = ending::exit(&ending);
         if let Some(todo) = ending::todo(&ending) {
             progress.note(&todo);
+        }
+        // What could not be digested or destroyed was said; brokers are as they should be, and what comes next may go on.
+        if exit == Exit::Failed && ending.point == recovery::Point::Past {
+            continue;
         }
         if exit != Exit::Done {
             return Ok(exit);

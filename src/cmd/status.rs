@@ -9,7 +9,7 @@ use super::{load, print, print_json};
 use crate::agent::protocol::{Locking, Seen};
 use crate::catalog::Catalog;
 use crate::exit::Exit;
-use crate::id::NodeId;
+use crate::id::{NodeId, SetId};
 use crate::plan::recovery;
 use crate::report::ending;
 use crate::report::progress::Progress;
@@ -43,7 +43,13 @@ impl Status {
                 Some((run, steps))
             })
             .collect();
-        let newest = Catalog::new(&places.state_dir).find("latest").ok();
+        let catalog = Catalog::new(&places.state_dir);
+        let newest = catalog.find("latest").ok();
+        let half_forgotten: Vec<SetId> = catalog
+            .half_forgotten()?
+            .into_iter()
+            .map(|manifest| manifest.origin.set)
+            .collect();
         let brokers: BTreeMap<NodeId, _> = seen
             .iter()
             .map(|seen| (seen.node, seen.api.clone()))
@@ -54,6 +60,7 @@ impl Status {
                 json!({
                     "node_id": seen.node,
                     "up": seen.is_up(),
+                    "gated": false,
                     "pid": seen.process().map(|process| process.pid),
                     "trouble": ailing.get(&seen.node),
                     "zeebe": seen.api.as_ref().ok().and_then(|api| api.version.clone()),
@@ -65,6 +72,7 @@ impl Status {
                 "cluster": cluster.name,
                 "healthy": ailing.is_empty(),
                 "latest": newest.as_ref().map(|manifest| &manifest.origin.set),
+                "half_forgotten": half_forgotten,
                 "owed": owed.iter().map(|(run, steps)| json!({ "run": run, "steps": steps })).collect::<Vec<_>>(),
                 "brokers": seen.iter().map(broker).collect::<Vec<_>>(),
             }))?;
@@ -87,6 +95,17 @@ impl Status {
                 text.push_str(&format!(
                     "Run {run} did not end. It owes: {}.\nHint: `zeebe-snap recover` settles it.\n",
                     steps.join(", ")
+                ));
+            }
+            for set in &half_forgotten {
+                text.push_str(&format!(
+                    "Set {set} is half forgotten.\nHint: `zeebe-snap forget {set}` destroys the rest.\n"
+                ));
+            }
+            for seen in seen.iter().filter(|seen| seen.service.gated) {
+                text.push_str(&format!(
+                    "Broker {} is held down: its gate is closed.\n",
+                    seen.node
                 ));
             }
             for kept in seen

@@ -33,16 +33,15 @@ impl Verify {
         let mut differs = false;
         for broker in &manifest.origin.brokers {
             let want = catalog.read_listing(&manifest, broker.node)?;
-            let snapshot = manifest
-                .snapshot(broker.node)
+            let source = manifest
+                .source(broker.node)
                 .context("a member has no snapshot")?;
             progress.say(format!("verify broker {}", broker.node));
             let step = Step::Verify {
                 node: broker.node,
                 set: set.clone(),
-                volume: broker.volume.clone(),
-                snapshot,
-                stage: None,
+                source,
+                staged: None,
             };
             // A snapshot that is gone or another's is a difference, too.
             let (differences, error) = match world.listing(step) {

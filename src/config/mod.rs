@@ -14,11 +14,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::NodeId;
+use crate::plan::Whose;
 use crate::zeebe::version::Version;
 
 /// A checked cluster.toml.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
+    /// Where it was read.
+    pub file: PathBuf,
     /// Part of every set's label.
     pub name: String,
     /// Folders searched for tools before the usual ones.
@@ -110,6 +113,17 @@ impl fmt::Debug for Service {
     }
 }
 
+impl Cluster {
+    /// The brokers of this file.
+    pub fn whose(&self) -> Whose {
+        let data = |(node, broker): (&NodeId, &Broker)| (*node, broker.data.clone());
+        Whose {
+            file: self.file.clone(),
+            data: self.brokers.iter().map(data).collect(),
+        }
+    }
+}
+
 /// What is wrong with a cluster.toml, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
@@ -167,7 +181,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Cluster, ConfigError> {
             hint: hint.map(|key| format!("did you mean `{key}`?")),
         }
     })?;
-    raw::check(raw).map_err(|text| ConfigError {
+    raw::check(path, raw).map_err(|text| ConfigError {
         file: path.to_owned(),
         at: None,
         text,

@@ -1,7 +1,7 @@
 //! cluster.toml as it is written, and the checks that make it a [`Cluster`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -108,7 +108,7 @@ impl TryFrom<String> for RawDuration {
     }
 }
 
-pub fn check(raw: RawCluster) -> Result<Cluster, String> {
+pub fn check(file: &Path, raw: RawCluster) -> Result<Cluster, String> {
     let named = !raw.name.is_empty()
         && raw
             .name
@@ -152,6 +152,7 @@ pub fn check(raw: RawCluster) -> Result<Cluster, String> {
         given.map_or(Duration::from_secs(seconds), |duration| duration.0)
     };
     Ok(Cluster {
+        file: file.to_owned(),
         name: raw.name,
         tool_dirs: raw.tool_dirs,
         max_downtime: or(raw.max_downtime, 180),

@@ -1,4 +1,4 @@
-//! Runs in a small world in memory: each step of a backup and of a restore fails once, in each way, and is the last one a
+//! Runs in a small world in memory: each step of a backup, a restore, an undo, a release and a forget fails once, in each way, and is the last one a
 //! coordinator does. Whatever happens, brokers that were up are up again, on folders of one time.
 
 use std::cell::RefCell;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use jiff::Timestamp;
-use zeebe_snap_backends::VolumeId;
+use zeebe_snap_backends::{Kept, VolumeId};
 
 use super::{Cause, Ending, Sink, Wake, World, run, settle};
 use crate::agent::protocol::{Fact, Fault, FaultKind, Outcome, Performed};
@@ -18,14 +18,17 @@ use crate::exit::Exit;
 use crate::id::{NodeId, RunId, SetId};
 use crate::journal::{Durability, Entry, Journal, Log, StepNo, is_closed};
 use crate::plan::recovery::Point;
-use crate::plan::{Aim, Plan, Stage, Step, snapshot_name};
+use crate::plan::replace::Replacement;
+use crate::plan::restore::Part;
+use crate::plan::{Aim, Plan, Source, Stage, Staged, Step, Whose, snapshot_name, stage_name};
 use crate::process::Process;
 use crate::report::ending::exit;
 use crate::service::Instance;
 
 const NODES: [NodeId; 3] = [NodeId(0), NodeId(1), NodeId(2)];
 
-/// One broker: whether it is up, the time its folder is of, its snapshot and what stands beside the folder.
+/// One broker: whether it is up, the time its folder is of, its snapshot, what is staged (and after a swap kept) beside the
+/// folder, and what an earlier run keeps.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Broker {
     up: bool,
@@ -33,6 +36,8 @@ struct Broker {
     snapshot: Option<u32>,
     beside: Option<u32>,
     swapped: bool,
+    kept: Option<u32>,
+    gated: bool,
 }
 
 /// What goes wrong at one step, counted over the whole run.
@@ -58,6 +63,7 @@ struct Memory {
     brokers: BTreeMap<NodeId, Broker>,
     recorded: bool,
     complete: bool,
+    written: bool,
     happened: VecDeque<Wake>,
     count: usize,
     trouble: Trouble,
@@ -76,6 +82,7 @@ impl Memory {
             brokers: NODES.map(|node| (node, broker.clone())).into(),
             recorded: false,
             complete: false,
+            written: false,
             happened: VecDeque::new(),
             count: 0,
             trouble,
@@ -119,6 +126,7 @@ impl Memory {
             }
             (Step::Start { .. }, Some(broker)) => {
                 assert!(one_time, "a start on folders of different times: {all:?}");
+                assert!(!broker.gated, "a start behind a closed gate");
                 broker.up = true;
                 return Ok(Fact::Started { commanded: now });
             }
@@ -129,8 +137,20 @@ impl Memory {
             }
             (Step::Destroy { .. }, Some(broker)) => broker.snapshot = None,
             (Step::StageData { .. }, Some(broker)) => broker.beside = broker.snapshot,
+            (Step::TakeKept { .. }, Some(broker)) => broker.beside = broker.kept.take(),
+            (Step::PutBack { .. }, Some(broker)) => {
+                assert!(
+                    !broker.swapped,
+                    "what was replaced is put back as what was kept"
+                );
+                broker.kept = broker.kept.or(broker.beside.take());
+            }
+            (Step::Release { .. }, Some(broker)) => broker.kept = None,
+            (Step::CloseGate { .. }, Some(broker)) => broker.gated = true,
+            (Step::OpenGate { .. }, Some(broker)) => broker.gated = false,
             (Step::Swap { .. }, Some(broker)) if !broker.swapped => {
                 assert!(!broker.up, "a swap under a broker that is up");
+                assert!(broker.gated, "a swap with the gate open");
                 let Some(beside) = broker.beside.replace(broker.folder) else {
                     bail!("nothing is staged")
                 };
@@ -156,11 +176,16 @@ impl Memory {
                     bytes: 1,
                 });
             }
-            (Step::Record { .. }, _) => self.recorded = true,
+            (Step::Record { .. }, _) => (self.recorded, self.written) = (true, true),
             (Step::Complete { .. }, _) => self.complete = true,
+            (Step::Unlist { .. }, _) => self.complete = false,
             (Step::Forget { .. }, _) => {
                 assert!(!self.complete, "a complete set is forgotten");
-                self.recorded = false;
+                assert!(
+                    all.values().all(|broker| broker.snapshot.is_none()),
+                    "what is written of a set goes before its snapshots"
+                );
+                (self.recorded, self.written) = (false, false);
             }
             _ => {}
         }
@@ -185,7 +210,11 @@ impl World for Memory {
         };
         let by_agent = !matches!(
             step,
-            Step::Record { .. } | Step::Complete { .. } | Step::Forget { .. } | Step::Commit { .. }
+            Step::Record { .. }
+                | Step::Complete { .. }
+                | Step::Unlist { .. }
+                | Step::Forget { .. }
+                | Step::Commit
         );
         if this(Trouble::DiesBefore) {
             panic!("the coordinator dies");
@@ -305,17 +334,24 @@ fn volume(node: NodeId) -> VolumeId {
     }
 }
 
-fn backup() -> Plan {
-    let running = NODES.map(|node| (node, instance(node)));
-    let origin = origin();
-    let stages = crate::plan::backup::stages(&BTreeMap::new(), &running, &origin);
+fn plan(aim: Aim, stages: Vec<Stage>) -> Plan {
     Plan {
-        aim: Aim::Backup {
-            origin: Box::new(origin),
+        aim,
+        of: Whose {
+            file: "c.toml".into(),
+            data: NODES.map(|node| (node, "/srv/data".into())).to_vec(),
         },
         max_downtime: Duration::from_secs(100),
         stages,
     }
+}
+
+fn backup() -> Plan {
+    let running = NODES.map(|node| (node, instance(node)));
+    let origin = origin();
+    let stages = crate::plan::backup::stages(&BTreeMap::new(), &running, &origin);
+    let origin = Box::new(origin);
+    plan(Aim::Backup { origin }, stages)
 }
 
 /// A manifest, and the world it was made in, changed since.
@@ -331,26 +367,82 @@ fn captured() -> (Manifest, Memory) {
     (manifest, world)
 }
 
-fn restore(manifest: &Manifest) -> Plan {
+fn restore(manifest: &Manifest, start: bool) -> Plan {
     let running = NODES.map(|node| (node, instance(node)));
-    let parts: Vec<_> = NODES
-        .map(|node| crate::plan::restore::Part {
-            node,
+    let part = |node| Part {
+        node,
+        volume: volume(node),
+        source: Source {
             volume: volume(node),
             snapshot: manifest.snapshot(node).unwrap(),
-        })
-        .to_vec();
-    let run: RunId = "20261124T014500Z".parse().unwrap();
-    let stages = crate::plan::restore::stages(&running, &running, manifest, &run, &parts);
-    let aim = Aim::Restore {
-        set: manifest.origin.set.clone(),
-        stage: crate::plan::stage_name(&run),
+        },
+        replaced: None,
     };
-    Plan {
-        aim,
-        max_downtime: Duration::from_secs(100),
-        stages,
+    let parts = NODES.map(part);
+    let run = later();
+    let replacement = Replacement {
+        running: &running,
+        holding: &running,
+        gated: &NODES,
+        staged: &crate::plan::restore::staged(&parts, &run),
+        start,
+    };
+    let stages = crate::plan::restore::stages(manifest, &run, &parts, &replacement);
+    let set = manifest.origin.set.clone();
+    let stage = stage_name("restore", &run);
+    plan(Aim::Restore { set, stage }, stages)
+}
+
+fn later() -> RunId {
+    "20261124T014500Z".parse().unwrap()
+}
+
+/// After a restore: the folders are of the time 1, and 2 is kept.
+fn restored(trouble: Trouble) -> Memory {
+    let (_, mut world) = captured();
+    for broker in world.brokers.values_mut() {
+        (broker.folder, broker.kept) = (1, Some(2));
     }
+    world.trouble = trouble;
+    world
+}
+
+fn kept(node: NodeId) -> Kept {
+    let name = stage_name("restore", &later());
+    Kept {
+        path: format!("/srv/{node}/.zeebe-snap/data/{name}").into(),
+        name,
+        label: None,
+        identity: "kept".to_owned(),
+    }
+}
+
+fn undo() -> Plan {
+    let running = NODES.map(|node| (node, instance(node)));
+    let stage = stage_name("undo", &later());
+    let take = |node| Step::TakeKept {
+        node,
+        volume: volume(node),
+        kept: kept(node),
+        stage: stage.clone(),
+        label: BTreeMap::new(),
+    };
+    let staged = |node| Staged {
+        node,
+        volume: volume(node),
+        of: "kept".to_owned(),
+        stage: stage.clone(),
+    };
+    let replacement = Replacement {
+        running: &running,
+        holding: &running,
+        gated: &NODES,
+        staged: &NODES.map(staged),
+        start: true,
+    };
+    let kept = kept(NodeId(0)).name;
+    let stages = crate::plan::undo::stages(NODES.map(take).to_vec(), &kept, &replacement);
+    plan(Aim::Undo { kept, stage }, stages)
 }
 
 fn go(plan: Plan, mut world: Memory) -> (Ending, Memory, Disk) {
@@ -460,7 +552,7 @@ fn whatever_happens_to_a_restore_all_folders_are_old_or_all_are_new() {
     let cases = every_trouble(|trouble| {
         let (manifest, mut world) = captured();
         world.trouble = trouble;
-        let (ending, mut world, disk) = go(restore(&manifest), world);
+        let (ending, mut world, disk) = go(restore(&manifest, true), world);
         world.trouble = Trouble::None;
         if ending.owed.is_some() {
             let entries = disk.0.borrow().clone();
@@ -486,6 +578,103 @@ fn whatever_happens_to_a_restore_all_folders_are_old_or_all_are_new() {
         world
     });
     assert!(cases > 100, "only {cases} cases");
+}
+
+/// Goes on after whatever happened, until nothing is owed.
+fn settled(ending: &Ending, mut world: Memory, disk: &Disk) -> Memory {
+    world.trouble = Trouble::None;
+    if ending.owed.is_some() {
+        let entries = disk.0.borrow().clone();
+        settle(
+            &mut Journal::new(&mut disk.clone(), entries),
+            &mut world,
+            &mut Silent,
+        )
+        .unwrap();
+    }
+    assert!(is_closed(&disk.0.borrow()), "{ending:?}");
+    world
+}
+
+#[test]
+fn whatever_happens_to_an_undo_all_folders_are_old_or_all_are_new_and_nothing_is_lost() {
+    let cases = every_trouble(|trouble| {
+        let (ending, world, disk) = go(undo(), restored(trouble));
+        let world = settled(&ending, world, &disk);
+        let done = ending.point == Point::Past;
+        for (node, broker) in &world.brokers {
+            assert!(broker.up, "{trouble:?}: broker {node} is down, {ending:?}");
+            assert!(!broker.gated, "{trouble:?}: the gate of {node} is closed");
+            let (folder, beside, kept) = match done {
+                true => (2, Some(1), None),
+                false => (1, None, Some(2)),
+            };
+            let found = (broker.folder, broker.beside, broker.kept);
+            assert_eq!(found, (folder, beside, kept), "{trouble:?}: broker {node}");
+        }
+        world
+    });
+    assert!(cases > 100, "only {cases} cases");
+}
+
+#[test]
+fn a_restore_that_starts_nobody_leaves_all_down_once_it_is_committed() {
+    let cases = every_trouble(|trouble| {
+        let (manifest, mut world) = captured();
+        world.trouble = trouble;
+        let (ending, world, disk) = go(restore(&manifest, false), world);
+        let world = settled(&ending, world, &disk);
+        let done = ending.point == Point::Past;
+        for (node, broker) in &world.brokers {
+            assert_eq!(broker.up, !done, "{trouble:?}: broker {node}, {ending:?}");
+            assert_eq!(broker.folder, if done { 1 } else { 2 }, "{trouble:?}");
+            assert!(!broker.gated, "{trouble:?}: the gate of {node} is closed");
+        }
+        world
+    });
+    assert!(cases > 80, "only {cases} cases");
+}
+
+#[test]
+fn whatever_happens_to_a_release_or_a_forget_no_half_is_taken_for_a_whole() {
+    let cases = every_trouble(|trouble| {
+        let release = |node| {
+            Stage::go_on(vec![Step::Release {
+                node,
+                volume: volume(node),
+                kept: kept(node),
+            }])
+        };
+        let (ending, world, disk) = go(
+            plan(Aim::Release, NODES.map(release).to_vec()),
+            restored(trouble),
+        );
+        let world = settled(&ending, world, &disk);
+        let all = world.brokers.values().all(|broker| broker.kept.is_none());
+        assert!(
+            all || exit(&ending) == Exit::Failed,
+            "{trouble:?}: {ending:?}"
+        );
+        world
+    });
+    let more = every_trouble(|trouble| {
+        let sets = vec![SetId::from(id())];
+        let stages = crate::plan::forget::stages(&origin());
+        let (ending, world, disk) = go(plan(Aim::Forget { sets }, stages), restored(trouble));
+        let world = settled(&ending, world, &disk);
+        let gone = |broker: &Broker| broker.snapshot.is_none();
+        let all = world.brokers.values().all(gone);
+        assert!(!world.complete || !world.brokers.values().any(gone));
+        // What is written of it goes last, so that the rest can be forgotten by a second attempt.
+        assert!(world.written || all, "{trouble:?}: {ending:?}");
+        let left = world.written || !all;
+        assert!(
+            !left || exit(&ending) == Exit::Failed,
+            "{trouble:?}: {ending:?}"
+        );
+        world
+    });
+    assert!(cases + more > 40, "only {cases} and {more} cases");
 }
 
 #[test]

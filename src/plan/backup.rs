@@ -46,6 +46,7 @@ pub fn plan(
         aim: Aim::Backup {
             origin: Box::new(origin),
         },
+        of: cluster.whose(),
         max_downtime: cluster.max_downtime,
     };
     (Some(plan), findings.0)

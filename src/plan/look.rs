@@ -5,7 +5,7 @@ use crate::agent::protocol::Seen;
 use crate::config::Broker;
 use crate::id::NodeId;
 use crate::service::{Instance, Phase};
-use crate::zeebe::version::Learned;
+use crate::zeebe::version::{Learned, Version};
 
 /// Its service can be stopped and started.
 pub fn at_service(seen: &Seen, findings: &mut Findings) {
@@ -107,4 +107,50 @@ pub fn running(seen: &[Seen]) -> Vec<(NodeId, Instance)> {
     let up = seen.iter().filter(|seen| seen.is_up());
     up.filter_map(|seen| Some((seen.node, seen.instance()?)))
         .collect()
+}
+
+/// Whether the Zeebe of broker `node` may start on data of `source`; `what` is that data's name. One that is not known is
+/// refused: Zeebe itself accepts a downgrade and silently deletes what it cannot read.
+pub fn may_start_on(
+    node: NodeId,
+    target: Option<Learned>,
+    source: Option<&Version>,
+    what: &str,
+    findings: &mut Findings,
+) {
+    let (target, source) = match (target, source) {
+        (Some(target), Some(source)) => (target, source),
+        (None, Some(source)) => {
+            return findings.refuse(
+                Some(node),
+                format!("which Zeebe broker {node} is, is not known: it does not answer, and cluster.toml names no `install` and no `version`"),
+                format!("{what} is of {source}, and a lower version silently deletes what it cannot read"),
+                "name its `install` or `version` in cluster.toml",
+            );
+        }
+        (_, None) => {
+            return findings.refuse(
+                Some(node),
+                format!("of which Zeebe the data of broker {node} in {what} is, is not known"),
+                "a lower version silently deletes what it cannot read",
+                "choose data that was taken of a running cluster, or of one whose `install` or `version` is in cluster.toml",
+            );
+        }
+    };
+    let (version, from) = (&target.version, &target.from);
+    if let Some(why) = version.refuses(source) {
+        findings.refuse(
+            Some(node),
+            format!("broker {node} is Zeebe {version} ({from}), {what} is of {source}"),
+            why,
+            "install the version that the data is of",
+        );
+    } else if version != source {
+        findings.warn(
+            Some(node),
+            format!("broker {node} is Zeebe {version}, {what} is of {source}"),
+            "once it has started there is no way back to the lower version with that data",
+            "nothing, if that is meant",
+        );
+    }
 }

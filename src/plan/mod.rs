@@ -4,33 +4,59 @@
 
 pub mod backup;
 pub mod findings;
+pub mod forget;
+mod lines;
 mod look;
 pub mod recovery;
+pub mod release;
+pub(crate) mod replace;
 pub mod restore;
 pub mod step;
+pub mod undo;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use zeebe_snap_backends::{Label, SnapName, StageName};
+use zeebe_snap_backends::{Kept, Label, SnapName, StageName};
 
 use crate::catalog::manifest::Origin;
 use crate::id::{NodeId, RunId, SetId};
 use crate::service::Instance;
+use crate::zeebe::version::Learned;
 
 pub use findings::{Finding, Findings, Weight};
-pub use step::{Step, Stuck};
+pub use step::{Source, Staged, Step, Stuck};
 
 /// What a run will do: its stages one after another, the steps of a stage side by side.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// What it is for.
     pub aim: Aim,
+    /// Whose brokers it is about.
+    pub of: Whose,
     /// The window's budget, from the first stop to the last start.
     pub max_downtime: Duration,
     /// In order.
     pub stages: Vec<Stage>,
+}
+
+impl Plan {
+    /// Whether it lets go of just this.
+    pub fn releases(&self, this: &Kept) -> bool {
+        let mut steps = self.stages.iter().flat_map(|stage| &stage.steps);
+        steps.any(|step| matches!(step, Step::Release { kept, .. } if kept == this))
+    }
+}
+
+/// Which brokers a plan is about, so that it is not carried out on others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whose {
+    /// The cluster.toml.
+    pub file: PathBuf,
+    /// The data directory of each broker, by node id.
+    pub data: Vec<(NodeId, PathBuf)>,
 }
 
 /// What a plan is for.
@@ -42,12 +68,26 @@ pub enum Aim {
         /// All that its manifest needs and no step finds out.
         origin: Box<Origin>,
     },
-    /// To bring a set back in place.
+    /// To bring a set back.
     Restore {
         /// Which.
         set: SetId,
         /// Where what it replaces is kept.
         stage: StageName,
+    },
+    /// To bring back what a restore or an undo replaced.
+    Undo {
+        /// Where that is kept.
+        kept: StageName,
+        /// Where what this replaces is kept.
+        stage: StageName,
+    },
+    /// To let go of what restores and undos keep.
+    Release,
+    /// To destroy sets.
+    Forget {
+        /// Which.
+        sets: Vec<SetId>,
     },
     /// To settle what an earlier plan of the same journal owes.
     Recover,
@@ -108,9 +148,9 @@ pub fn snapshot_name(set: &SetId) -> SnapName {
     checked(format!("zeebe-snap-{set}"))
 }
 
-/// The name under which a restore stages, and later keeps what it replaced.
-pub fn stage_name(run: &RunId) -> StageName {
-    checked(format!("restore-{run}"))
+/// The name under which a restore or an undo stages, and later keeps what it replaced.
+pub fn stage_name(verb: &str, run: &RunId) -> StageName {
+    checked(format!("{verb}-{run}"))
 }
 
 #[allow(clippy::expect_used)] // an id holds letters and digits only, so the name passes its check
@@ -126,4 +166,14 @@ pub fn label(cluster: &str, set: &SetId, nodes: &[NodeId]) -> Label {
         ("set".to_owned(), set.to_string()),
         ("node".to_owned(), nodes.join(",")),
     ])
+}
+
+/// What is said of the data of `node` that a restore or an undo replaces: which Zeebe it is of, as far as that is known.
+fn replaced(cluster: &str, node: NodeId, zeebe: Option<&Learned>) -> Label {
+    let mut label = BTreeMap::from([
+        ("cluster".to_owned(), cluster.to_owned()),
+        ("node".to_owned(), node.to_string()),
+    ]);
+    label.extend(zeebe.map(|learned| ("zeebe".to_owned(), learned.version.to_string())));
+    label
 }

@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zeebe_snap_backends::{Label, SnapName, Snapshot, StageName, VolumeId};
+use zeebe_snap_backends::{Label, SnapName, StageName, VolumeId};
 
 use super::backup::digesting;
-use super::{Aim, OnFailure, Plan, Stage, Step};
+use super::{Aim, OnFailure, Plan, Stage, Staged, Step};
 use crate::id::{NodeId, SetId};
 use crate::journal::{Entry, StepNo, plans, step};
 use crate::service::Instance;
@@ -31,8 +31,11 @@ struct Debts {
     to_start: BTreeSet<NodeId>,
     started: BTreeSet<NodeId>,
     snapshots: BTreeMap<NodeId, (VolumeId, SnapName, Label)>,
-    staged: BTreeMap<NodeId, (VolumeId, Snapshot, StageName)>,
-    swapped: BTreeMap<NodeId, (VolumeId, Snapshot, StageName)>,
+    staged: BTreeMap<NodeId, Staged>,
+    /// What was kept and is staged again: its volume, its name and the one it has now.
+    taken: BTreeMap<NodeId, (VolumeId, StageName, StageName)>,
+    swapped: BTreeMap<NodeId, Staged>,
+    gates: BTreeSet<NodeId>,
     recorded: bool,
     completed: bool,
     forgotten: bool,
@@ -89,9 +92,9 @@ pub fn plan(entries: &[Entry]) -> Option<Plan> {
             .filter_map(Step::node)
             .collect()
     };
-    // A committed restore starts all brokers; else those that ran are to run again.
+    // What replaces the data starts all brokers once it is committed, if it starts any; else those that ran are to run again.
     let up = match (&first.aim, point) {
-        (Aim::Restore { .. }, Point::Past) => {
+        (Aim::Restore { .. } | Aim::Undo { .. }, Point::Past) => {
             let all = planned(|step| matches!(step, Step::Start { .. }));
             debts.to_start = all
                 .iter()
@@ -127,13 +130,21 @@ pub fn plan(entries: &[Entry]) -> Option<Plan> {
             }
             stages
         }
-        (Aim::Restore { .. }, Point::Before) => undo_restore(&debts, healthy),
-        (Aim::Restore { .. }, Point::Past) => vec![starts(&debts), healthy],
+        (Aim::Restore { .. } | Aim::Undo { .. }, Point::Before) => put_back(&debts, healthy),
+        (Aim::Restore { .. } | Aim::Undo { .. }, Point::Past) => {
+            let mut stages = vec![open_gates(&debts), starts(&debts), healthy];
+            stages.extend(unfinished(entries, &plans, |step| {
+                matches!(step, Step::ForgetKept { .. })
+            }));
+            stages
+        }
+        (Aim::Release | Aim::Forget { .. }, _) => unfinished(entries, &plans, |_| true),
         (Aim::Recover, _) => Vec::new(),
     };
     let stages = Stage::with_steps(stages);
-    (!stages.is_empty()).then_some(Plan {
+    (!stages.is_empty()).then(|| Plan {
         aim: Aim::Recover,
+        of: first.of.clone(),
         max_downtime: first.max_downtime,
         stages,
     })
@@ -171,32 +182,61 @@ fn undo_backup(debts: &Debts, set: &SetId, healthy: Stage) -> Vec<Stage> {
 }
 
 /// The swap is settled before any start.
-fn undo_restore(debts: &Debts, healthy: Stage) -> Vec<Stage> {
-    let back = |(node, (volume, snapshot, stage)): (&NodeId, &(VolumeId, Snapshot, StageName))| {
-        Step::SwapBack {
+fn put_back(debts: &Debts, healthy: Stage) -> Vec<Stage> {
+    let back = |(node, (volume, kept, stage)): (&NodeId, &(VolumeId, StageName, StageName))| {
+        Step::PutBack {
             node: *node,
             volume: volume.clone(),
-            snapshot: snapshot.clone(),
+            kept: kept.clone(),
             stage: stage.clone(),
         }
     };
-    let discard =
-        |(node, (volume, snapshot, stage)): (&NodeId, &(VolumeId, Snapshot, StageName))| {
-            Step::Discard {
-                node: *node,
-                volume: volume.clone(),
-                snapshot: snapshot.clone(),
-                stage: stage.clone(),
-            }
-        };
     // A folder that could not be put back keeps every broker down: no cluster runs on folders of different times.
-    let swap_back = Stage::leave(debts.swapped.iter().map(back).collect());
+    let swap_back = debts.swapped.values().cloned().map(Step::SwapBack);
+    let discard = debts.staged.values().cloned().map(Step::Discard);
     vec![
-        swap_back,
+        Stage::leave(swap_back.collect()),
+        open_gates(debts),
         starts(debts),
-        Stage::go_on(debts.staged.iter().map(discard).collect()),
+        Stage::go_on(discard.chain(debts.taken.iter().map(back)).collect()),
         healthy,
     ]
+}
+
+fn open_gates(debts: &Debts) -> Stage {
+    let open = |node: &NodeId| Step::OpenGate { node: *node };
+    Stage::go_on(debts.gates.iter().map(open).collect())
+}
+
+/// The `wanted` steps of a run's first plan that have not ended. A run that only lets go of things and failed is asked for
+/// again by the person who wants it; one that did not begin owes nothing.
+fn unfinished(entries: &[Entry], plans: &[&Plan], wanted: fn(&Step) -> bool) -> Vec<Stage> {
+    let mut begun = false;
+    let mut ended: Vec<&Step> = Vec::new();
+    for entry in entries {
+        match entry {
+            Entry::Begun { .. } => begun = true,
+            Entry::Done { no, .. } => ended.extend(step(plans, *no)),
+            Entry::Failed { no, .. } if step(plans, *no).is_some_and(wanted) => return Vec::new(),
+            _ => {}
+        }
+    }
+    let left = |stage: &Stage| Stage {
+        on_failure: stage.on_failure,
+        steps: stage
+            .steps
+            .iter()
+            .filter(|step| wanted(step) && !ended.contains(step))
+            .cloned()
+            .collect(),
+    };
+    let first = plans.first().filter(|_| begun);
+    first
+        .into_iter()
+        .flat_map(|plan| &plan.stages)
+        .map(left)
+        .filter(|stage| !stage.steps.is_empty())
+        .collect()
 }
 
 fn debts(entries: &[Entry], plans: &[&Plan]) -> Debts {
@@ -243,21 +283,33 @@ impl Debts {
             Step::StageData {
                 node,
                 volume,
-                snapshot,
+                source,
                 stage,
                 ..
             } => {
-                self.staged
-                    .insert(*node, (volume.clone(), snapshot.clone(), stage.clone()));
+                let staged = Staged {
+                    node: *node,
+                    volume: volume.clone(),
+                    of: source.snapshot.identity.clone(),
+                    stage: stage.clone(),
+                };
+                self.staged.insert(*node, staged);
             }
-            Step::Swap {
+            Step::TakeKept {
                 node,
                 volume,
-                snapshot,
+                kept,
                 stage,
+                ..
             } => {
-                self.swapped
-                    .insert(*node, (volume.clone(), snapshot.clone(), stage.clone()));
+                self.taken
+                    .insert(*node, (volume.clone(), kept.name.clone(), stage.clone()));
+            }
+            Step::CloseGate { node } => {
+                self.gates.insert(*node);
+            }
+            Step::Swap(staged) => {
+                self.swapped.insert(staged.node, staged.clone());
             }
             _ => {}
         }
@@ -272,11 +324,17 @@ impl Debts {
             Step::Destroy { node, .. } => {
                 self.snapshots.remove(node);
             }
-            Step::SwapBack { node, .. } => {
-                self.swapped.remove(node);
+            Step::OpenGate { node } => {
+                self.gates.remove(node);
             }
-            Step::Discard { node, .. } => {
-                self.staged.remove(node);
+            Step::SwapBack(staged) => {
+                self.swapped.remove(&staged.node);
+            }
+            Step::Discard(staged) => {
+                self.staged.remove(&staged.node);
+            }
+            Step::PutBack { node, .. } => {
+                self.taken.remove(node);
             }
             Step::Record { .. } => self.recorded = true,
             Step::Complete { .. } => self.completed = true,

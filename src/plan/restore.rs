@@ -1,27 +1,46 @@
-//! Planning a restore in place, and finding what speaks against it.
+//! Planning a restore, in place or onto other volumes, and finding what speaks against it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use zeebe_snap_backends::{Snapshot, StageName, VolumeId};
+use zeebe_snap_backends::{StageName, VolumeId};
 
-use super::look::{at_holders, at_service, learned, running};
-use super::{Aim, Finding, Findings, Plan, Running, Stage, Step, Stuck, label, stage_name};
-use crate::agent::protocol::Seen;
+use super::look::{at_holders, at_service, learned, may_start_on, running};
+use super::replace::{self, Replacement};
+use super::{Aim, Finding, Findings, Plan, Source, Stage, Staged, Step, stage_name};
+use crate::agent::protocol::{Receiving, Seen};
 use crate::catalog::manifest::{Manifest, SetState};
 use crate::config::Cluster;
 use crate::id::{NodeId, RunId};
+use crate::zeebe::version::Learned;
 
 /// What a person asked for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Request {
     /// A set whose digests are not in is restored all the same.
     pub allow_unverified: bool,
+    /// Brokers are left down.
+    pub no_start: bool,
+}
+
+/// How each broker whose own volume does not have the set's snapshot could receive it, or why it could not.
+pub type Received = BTreeMap<NodeId, Result<Receiving, String>>;
+
+/// The brokers whose own volume does not have the set's snapshot, and who has it.
+pub fn to_receive(seen: &[Seen], manifest: &Manifest) -> Vec<(NodeId, Source)> {
+    let missing = |seen: &&Seen| {
+        let wanted = manifest.snapshot(seen.node);
+        let mut own = seen.volume.iter().flat_map(|volume| &volume.snapshots);
+        !own.any(|snapshot| Some(&snapshot.name) == wanted.as_ref().map(|wanted| &wanted.name))
+    };
+    let source = |seen: &Seen| Some((seen.node, manifest.source(seen.node)?));
+    seen.iter().filter(missing).filter_map(source).collect()
 }
 
 /// The plan of a restore of `manifest`, or none where something speaks against it; and all that was found.
 pub fn plan(
     cluster: &Cluster,
     seen: &[Seen],
+    received: &Received,
     manifest: &Manifest,
     run: &RunId,
     request: Request,
@@ -31,28 +50,33 @@ pub fn plan(
     look_at_versions(cluster, seen, manifest, &mut findings);
     let mut parts = Vec::new();
     for seen in seen {
-        parts.extend(look_at_broker(seen, manifest, &mut findings));
+        parts.extend(look_at_broker(
+            cluster,
+            seen,
+            received,
+            manifest,
+            &mut findings,
+        ));
     }
     if findings.refuses() {
         return (None, findings.0);
     }
     let running = running(seen);
-    let holds = |node: &NodeId| {
-        seen.iter()
-            .any(|seen| seen.node == *node && !seen.holders.is_empty())
+    let replacement = Replacement {
+        running: &running,
+        holding: &replace::holding(seen, &running),
+        gated: &replace::gated(cluster),
+        staged: &staged(&parts, run),
+        start: !request.no_start,
     };
-    let holding: Vec<_> = running
-        .iter()
-        .filter(|(node, _)| holds(node))
-        .cloned()
-        .collect();
     let plan = Plan {
         aim: Aim::Restore {
             set: manifest.origin.set.clone(),
-            stage: stage_name(run),
+            stage: stage_name("restore", run),
         },
+        of: cluster.whose(),
         max_downtime: cluster.max_downtime,
-        stages: stages(&running, &holding, manifest, run, &parts),
+        stages: stages(manifest, run, &parts, &replacement),
     };
     (Some(plan), findings.0)
 }
@@ -107,8 +131,11 @@ fn look_at_set(cluster: &Cluster, manifest: &Manifest, request: Request, finding
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     pub node: NodeId,
+    /// Where the data is, or is to be.
     pub volume: VolumeId,
-    pub snapshot: Snapshot,
+    pub source: Source,
+    /// Which Zeebe the data that is replaced is of.
+    pub replaced: Option<Learned>,
 }
 
 impl Part {
@@ -122,27 +149,41 @@ impl Part {
     }
 }
 
-fn look_at_broker(seen: &Seen, manifest: &Manifest, findings: &mut Findings) -> Option<Part> {
+fn look_at_broker(
+    cluster: &Cluster,
+    seen: &Seen,
+    received: &Received,
+    manifest: &Manifest,
+    findings: &mut Findings,
+) -> Option<Part> {
     let node = seen.node;
-    let set = &manifest.origin.set;
     at_service(seen, findings);
     // A broker whose data was deleted holds nothing any more; its service still knows its process.
     if !seen.holders.is_empty() || seen.instance().is_none() {
         at_holders(seen, findings);
     }
-    let wanted = manifest.snapshot(node)?;
-    let volume = match &seen.volume {
-        Ok(volume) => volume,
-        Err(why) => {
-            findings.refuse(
-                Some(node),
-                why.clone(),
-                "there is nothing to bring back from",
-                "correct `data` or `backend` in cluster.toml",
-            );
-            return None;
-        }
+    let (volume, source) = match received.get(&node) {
+        None => look_at_own(seen, manifest, findings)?,
+        Some(receiving) => look_at_foreign(node, receiving, manifest, findings)?,
     };
+    let broker = cluster.brokers.get(&node)?;
+    Some(Part {
+        node,
+        volume,
+        source,
+        replaced: learned(seen, broker),
+    })
+}
+
+/// The broker's own volume has a snapshot of that name.
+fn look_at_own(
+    seen: &Seen,
+    manifest: &Manifest,
+    findings: &mut Findings,
+) -> Option<(VolumeId, Source)> {
+    let (node, set) = (seen.node, &manifest.origin.set);
+    let wanted = manifest.snapshot(node)?;
+    let volume = seen.volume.as_ref().ok()?;
     match &volume.bring_back {
         None => findings.refuse(
             Some(node),
@@ -156,22 +197,59 @@ fn look_at_broker(seen: &Seen, manifest: &Manifest, findings: &mut Findings) -> 
             }
         }
     }
-    match volume
-        .snapshots
-        .iter()
-        .find(|snapshot| snapshot.name == wanted.name)
-    {
-        Some(found) if *found == wanted => Some(Part {
-            node,
-            volume: volume.id.clone(),
-            snapshot: wanted,
-        }),
+    let mut own = volume.snapshots.iter();
+    let found = own.find(|snapshot| snapshot.name == wanted.name)?;
+    if *found != wanted {
+        findings.refuse(
+            Some(node),
+            format!(
+                "snapshot {} of {} is {}, set {set} has {}",
+                wanted.name, volume.id, found.identity, wanted.identity
+            ),
+            "it is another snapshot of the same name",
+            "find out who made it; the set cannot be restored",
+        );
+        return None;
+    }
+    let source = Source {
+        volume: volume.id.clone(),
+        snapshot: wanted,
+    };
+    Some((volume.id.clone(), source))
+}
+
+/// The snapshot is on the volume it was taken of, if anywhere, and is received from there.
+fn look_at_foreign(
+    node: NodeId,
+    receiving: &Result<Receiving, String>,
+    manifest: &Manifest,
+    findings: &mut Findings,
+) -> Option<(VolumeId, Source)> {
+    let set = &manifest.origin.set;
+    let source = manifest.source(node)?;
+    let receiving = match receiving {
+        Ok(receiving) => receiving,
+        Err(why) => {
+            findings.refuse(
+                Some(node),
+                format!("broker {node} cannot receive its part of set {set}: {why}"),
+                "its data would come from there",
+                "see to what is said, or correct `data` in cluster.toml",
+            );
+            return None;
+        }
+    };
+    for obstacle in &receiving.obstacles {
+        findings.refuse(Some(node), &obstacle.what, &obstacle.why, &obstacle.todo);
+    }
+    match &receiving.snapshot {
+        Some(found) if *found == source.snapshot => Some((receiving.volume.clone(), source)),
         Some(found) => {
             findings.refuse(
                 Some(node),
                 format!(
                     "snapshot {} of {} is {}, set {set} has {}",
-                    wanted.name, volume.id, found.identity, wanted.identity
+                    found.name, source.volume, found.identity, source.snapshot.identity
                 ),
                 "it is another snapshot of the same name",
                 "find out who made it; the set cannot be restored",
@@ -181,7 +259,7 @@ fn look_at_broker(seen: &Seen, manifest: &Manifest, findings: &mut Findings) -> 
         None => {
             findings.refuse(
                 Some(node),
-                format!("{} has no snapshot {}", volume.id, wanted.name),
+                format!("{} has no snapshot {}", source.volume, source.snapshot.name),
                 format!(
                     "set {set} has lost a member, and members are restored together or not at all"
                 ),
@@ -199,74 +277,38 @@ fn look_at_versions(
     manifest: &Manifest,
     findings: &mut Findings,
 ) {
-    let mut unseen = Vec::new();
+    let what = format!("set {}", manifest.origin.set);
     for seen in seen {
         let node = seen.node;
         let origin = manifest.origin.brokers.iter().find(|of| of.node == node);
         let source = origin.and_then(|broker| broker.zeebe.as_ref());
         let broker = cluster.brokers.get(&node);
         let target = broker.and_then(|broker| learned(seen, broker));
-        match (source, target) {
-            (Some(source), Some(target)) => {
-                let (source, set) = (&source.version, &manifest.origin.set);
-                if let Some(why) = target.version.refuses(source) {
-                    findings.refuse(
-                        Some(node),
-                        format!(
-                            "broker {node} is Zeebe {} ({}), set {set} is of {source}",
-                            target.version, target.from
-                        ),
-                        why,
-                        "install the set's version",
-                    );
-                } else if target.version != *source {
-                    findings.warn(
-                        Some(node),
-                        format!("broker {node} is Zeebe {}, set {set} is of {source}", target.version),
-                        "once it has started there is no way back to the lower version with that data",
-                        "nothing, if that is meant",
-                    );
-                }
-            }
-            (Some(_), None) => unseen.push(node.to_string()),
-            (None, _) => findings.refuse(
-                Some(node),
-                format!("of which Zeebe the data of broker {node} in the set is, is not known"),
-                "a lower version silently deletes what it cannot read",
-                "choose a set that was taken of a running cluster",
-            ),
-        }
-    }
-    if !unseen.is_empty() {
-        findings.warn(
-            None,
-            format!("which Zeebe broker {} is cannot be seen while it is down", unseen.join(", ")),
-            "a version lower than the set's silently deletes what it cannot read",
-            "see to it that it is the set's version or the next minor; with `install` or `version` in cluster.toml it is checked",
-        );
+        let source = source.map(|learned| &learned.version);
+        may_start_on(node, target, source, &what, findings);
     }
 }
 
-/// The stages of a restore. Of those that run, `holding` can be seen to hold their data.
+/// What the restore of `run` stages.
+pub(crate) fn staged(parts: &[Part], run: &RunId) -> Vec<Staged> {
+    let staged = |part: &Part| Staged {
+        node: part.node,
+        volume: part.volume.clone(),
+        of: part.source.snapshot.identity.clone(),
+        stage: stage_name("restore", run),
+    };
+    parts.iter().map(staged).collect()
+}
+
+/// The stages of a restore.
 pub(crate) fn stages(
-    running: &Running,
-    holding: &Running,
     manifest: &Manifest,
     run: &RunId,
     parts: &[Part],
+    replacement: &Replacement<'_>,
 ) -> Vec<Stage> {
     let origin = &manifest.origin;
-    let stage = stage_name(run);
-    let nodes: Vec<NodeId> = parts.iter().map(|part| part.node).collect();
-    let each = |step: &dyn Fn(&Part) -> Step| parts.iter().map(step).collect::<Vec<_>>();
-    let stopped = |node: NodeId| {
-        let found = running.iter().find(|(other, _)| *other == node);
-        found.map(|(_, broker)| broker.clone())
-    };
-    let down = Step::ProveDown {
-        nodes: nodes.clone(),
-        stopped: running.to_vec(),
-    };
+    let stage = stage_name("restore", run);
     // A snapshot is digested before it is staged, and what the system makes of it is the same; a clone is digested itself.
     let verify = |clones: bool| -> Vec<Stage> {
         let complete = manifest.state() == SetState::Complete;
@@ -276,57 +318,28 @@ pub(crate) fn stages(
         let step = |part: &Part| Step::Verify {
             node: part.node,
             set: origin.set.clone(),
-            volume: part.volume.clone(),
-            snapshot: part.snapshot.clone(),
-            stage: clones.then(|| stage.clone()),
+            source: part.source.clone(),
+            staged: clones.then(|| (part.volume.clone(), stage.clone())),
         };
         // One after another: each digest uses all cores.
         these.map(|part| Stage::undo(vec![step(part)])).collect()
     };
-    let mut stages = verify(false);
-    stages.push(Stage::undo(each(&|part| {
-        let mut label = label(&origin.cluster, &origin.set, &[part.node]);
+    let stage_data = |part: &Part| {
+        let mut label = super::replaced(&origin.cluster, part.node, part.replaced.as_ref());
+        label.insert("set".to_owned(), origin.set.to_string());
         label.insert("restore".to_owned(), run.to_string());
         Step::StageData {
             node: part.node,
             volume: part.volume.clone(),
-            snapshot: part.snapshot.clone(),
+            source: part.source.clone(),
             stage: stage.clone(),
             label,
         }
-    })));
+    };
+    let mut stages = verify(false);
+    stages.push(Stage::undo(parts.iter().map(stage_data).collect()));
     stages.extend(verify(true));
-    stages.extend([
-        Stage::undo(vec![Step::ProveSeen {
-            brokers: holding.to_vec(),
-        }]),
-        // A cluster that has to be restored is often one that does not end by itself.
-        Stage::undo(
-            running
-                .iter()
-                .map(|(node, broker)| Step::Stop {
-                    node: *node,
-                    broker: broker.clone(),
-                    stuck: Stuck::IsKilled,
-                })
-                .collect(),
-        ),
-        Stage::undo(vec![down.clone()]),
-        Stage::undo(each(&|part| Step::Swap {
-            node: part.node,
-            volume: part.volume.clone(),
-            snapshot: part.snapshot.clone(),
-            stage: stage.clone(),
-        })),
-        Stage::undo(vec![down.clone()]),
-        Stage::undo(vec![Step::Commit {
-            set: origin.set.clone(),
-        }]),
-        Stage::go_on(each(&|part| Step::Start {
-            node: part.node,
-            stopped: stopped(part.node),
-        })),
-        Stage::go_on(vec![Step::AwaitHealthy { nodes }]),
-    ]);
+    stages.extend(replacement.until_commit());
+    stages.extend(replacement.after_commit());
     Stage::with_steps(stages)
 }

@@ -4,11 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use zeebe_snap_backends::{
-    Action, Label, Rollback, SnapName, Snapshot, StageName, Volume, VolumeId,
-};
+use zeebe_snap_backends::{Kept, Label, SnapName, Snapshot, StageName, VolumeId};
 
-use crate::config::Cluster;
 use crate::id::{NodeId, SetId};
 use crate::service::Instance;
 
@@ -74,41 +71,58 @@ pub enum Step {
     Verify {
         node: NodeId,
         set: SetId,
-        volume: VolumeId,
-        snapshot: Snapshot,
-        stage: Option<StageName>,
+        source: Source,
+        staged: Option<(VolumeId, StageName)>,
     },
     /// Makes the new data beside the old.
     StageData {
         node: NodeId,
         volume: VolumeId,
-        snapshot: Snapshot,
+        source: Source,
         stage: StageName,
         label: Label,
     },
+    /// Stages what a former run replaced and keeps, as it is.
+    TakeKept {
+        node: NodeId,
+        volume: VolumeId,
+        kept: Kept,
+        stage: StageName,
+        label: Label,
+    },
+    /// Nothing else starts the broker from here on.
+    CloseGate { node: NodeId },
     /// Puts the new data in place of the old.
-    Swap {
-        node: NodeId,
-        volume: VolumeId,
-        snapshot: Snapshot,
-        stage: StageName,
-    },
+    Swap(Staged),
     /// From here on the new data stands.
-    Commit { set: SetId },
+    Commit,
+    /// The broker may be started by anybody again.
+    OpenGate { node: NodeId },
     /// Puts the old data back.
-    SwapBack {
-        node: NodeId,
-        volume: VolumeId,
-        snapshot: Snapshot,
-        stage: StageName,
-    },
+    SwapBack(Staged),
     /// Removes new data that was not put in place.
-    Discard {
+    Discard(Staged),
+    /// The reverse of taking what is kept.
+    PutBack {
         node: NodeId,
         volume: VolumeId,
-        snapshot: Snapshot,
+        kept: StageName,
         stage: StageName,
     },
+    /// Removes what is written of a kept tree that has become the data.
+    ForgetKept {
+        node: NodeId,
+        volume: VolumeId,
+        kept: StageName,
+    },
+    /// Lets go of what a run replaced and keeps.
+    Release {
+        node: NodeId,
+        volume: VolumeId,
+        kept: Kept,
+    },
+    /// Takes a set off the list: it is not good any more.
+    Unlist { set: SetId },
     /// Removes a snapshot and its label.
     Destroy {
         node: NodeId,
@@ -116,8 +130,30 @@ pub enum Step {
         snapshot: SnapName,
         label: Label,
     },
-    /// Removes what is written down of a set that did not come to be.
+    /// Removes what is written down of a set that did not come to be, or is no more.
     Forget { set: SetId },
+}
+
+/// A snapshot, and the volume that has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// The volume.
+    pub volume: VolumeId,
+    /// Its snapshot.
+    pub snapshot: Snapshot,
+}
+
+/// What is staged beside a broker's data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Staged {
+    /// The broker.
+    pub node: NodeId,
+    /// The volume of its data.
+    pub volume: VolumeId,
+    /// What it was made of: the identity of a snapshot or of a kept tree.
+    pub of: String,
+    /// Its name; what it replaces takes it over.
+    pub stage: StageName,
 }
 
 /// What becomes of a broker that does not stop in time.
@@ -143,16 +179,23 @@ impl Step {
             | Step::Digest { node, .. }
             | Step::Verify { node, .. }
             | Step::StageData { node, .. }
-            | Step::Swap { node, .. }
-            | Step::SwapBack { node, .. }
-            | Step::Discard { node, .. }
+            | Step::TakeKept { node, .. }
+            | Step::CloseGate { node }
+            | Step::Swap(Staged { node, .. })
+            | Step::OpenGate { node }
+            | Step::SwapBack(Staged { node, .. })
+            | Step::Discard(Staged { node, .. })
+            | Step::PutBack { node, .. }
+            | Step::ForgetKept { node, .. }
+            | Step::Release { node, .. }
             | Step::Destroy { node, .. } => Some(*node),
             Step::ProveSeen { .. }
             | Step::ProveDown { .. }
             | Step::AwaitHealthy { .. }
             | Step::Record { .. }
             | Step::Complete { .. }
-            | Step::Commit { .. }
+            | Step::Commit
+            | Step::Unlist { .. }
             | Step::Forget { .. } => None,
         }
     }
@@ -183,10 +226,17 @@ impl Step {
             Step::Complete { .. } => "complete",
             Step::Verify { .. } => "verify",
             Step::StageData { .. } => "stage",
-            Step::Swap { .. } => "swap",
-            Step::Commit { .. } => "commit",
-            Step::SwapBack { .. } => "swap back",
-            Step::Discard { .. } => "discard",
+            Step::TakeKept { .. } => "take what is kept",
+            Step::CloseGate { .. } => "close the gate",
+            Step::Swap(_) => "swap",
+            Step::Commit => "commit",
+            Step::OpenGate { .. } => "open the gate",
+            Step::SwapBack(_) => "swap back",
+            Step::Discard(_) => "discard",
+            Step::PutBack { .. } => "put back what is kept",
+            Step::ForgetKept { .. } => "tidy",
+            Step::Release { .. } => "release",
+            Step::Unlist { .. } => "unlist",
             Step::Destroy { .. } => "destroy",
             Step::Forget { .. } => "forget",
         }
@@ -197,7 +247,7 @@ impl Step {
     pub fn is_begun_durably(&self) -> bool {
         matches!(
             self,
-            Step::Stop { .. } | Step::Swap { .. } | Step::Commit { .. }
+            Step::Stop { .. } | Step::CloseGate { .. } | Step::Swap(_) | Step::Commit
         )
     }
 
@@ -217,110 +267,19 @@ impl Step {
 
     /// Whether its end must be on disk before anything else is done.
     pub fn is_done_durably(&self) -> bool {
-        matches!(self, Step::Commit { .. })
-    }
-
-    /// The lines a dry run shows for it: what it runs, as a shell would.
-    pub fn lines(&self, cluster: &Cluster) -> Vec<String> {
-        let service = |node: &NodeId| {
-            cluster
-                .brokers
-                .get(node)
-                .map(crate::service::lines)
-                .unwrap_or_default()
-        };
-        let of = |volume: &VolumeId, actions: &dyn Fn(&dyn Volume) -> Vec<Action>| {
-            match zeebe_snap_backends::open(volume) {
-                Ok(volume) => actions(&*volume).iter().map(ToString::to_string).collect(),
-                Err(error) => vec![format!("# {error}")],
-            }
-        };
-        let roll = |volume: &VolumeId, actions: &dyn Fn(&dyn Rollback) -> Vec<Action>| {
-            of(volume, &|volume| {
-                volume.rollback().map(actions).unwrap_or_default()
-            })
-        };
-        match self {
-            Step::Prepare {
-                volume,
-                snapshot,
-                label,
-                ..
-            } => of(volume, &|v| v.prepare(snapshot, label)),
-            Step::KeepConfig { files, .. } => files
-                .iter()
-                .map(|file| format!("# keep {}", file.display()))
-                .collect(),
-            Step::Flush { volume, .. } => of(volume, &|v| vec![Action::Sync(v.data().to_owned())]),
-            Step::Stop { node, broker, .. } => {
-                vec![
-                    service(node)
-                        .0
-                        .replace("<broker>", &broker.process.pid.to_string()),
-                ]
-            }
-            Step::ProveSeen { brokers } => {
-                let pids = brokers
-                    .iter()
-                    .map(|(node, broker)| format!("{node} is pid {}", broker.process.pid));
-                vec![format!(
-                    "# broker {}, and nobody else holds the data directories",
-                    pids.collect::<Vec<_>>().join(", ")
-                )]
-            }
-            Step::ProveDown { .. } => {
-                vec!["# no process has a file of the data directories open or mapped".to_owned()]
-            }
-            Step::Snapshot {
-                volume, snapshot, ..
-            } => of(volume, &|v| {
-                let mut actions = vec![Action::Sync(v.data().to_owned())];
-                actions.extend(v.snapshot(snapshot));
-                actions
-            }),
-            Step::Start { node, .. } => vec![service(node).1],
-            Step::AwaitHealthy { nodes } => {
-                let urls = nodes
-                    .iter()
-                    .filter_map(|node| cluster.brokers.get(node))
-                    .map(|broker| &broker.management);
-                urls.map(|url| format!("curl -L {url}/ready")).collect()
-            }
-            Step::Record { set } => vec![format!("# set {set} is captured")],
-            Step::Digest { .. } => vec!["# BLAKE3 of every file of the snapshot".to_owned()],
-            Step::Complete { set } => vec![format!("# set {set} is complete")],
-            Step::Verify { stage, .. } => {
-                let what = stage.as_ref().map_or("the snapshot", |_| "the staged copy");
-                vec![format!(
-                    "# BLAKE3 of every file of {what}, compared with the set"
-                )]
-            }
-            Step::StageData {
-                volume,
-                snapshot,
-                stage,
-                label,
-                ..
-            } => roll(volume, &|r| r.stage(snapshot, stage, label)),
-            Step::Swap { volume, stage, .. } => roll(volume, &|r| r.swap(stage)),
-            Step::Commit { .. } => vec!["# written to the journal and synced".to_owned()],
-            Step::SwapBack { volume, stage, .. } => roll(volume, &|r| r.reverse(stage)),
-            Step::Discard { volume, stage, .. } => roll(volume, &|r| r.discard(stage)),
-            Step::Destroy {
-                volume, snapshot, ..
-            } => of(volume, &|v| {
-                let mut actions = v.destroy(snapshot);
-                actions.extend(v.unprepare(snapshot));
-                actions
-            }),
-            Step::Forget { set } => vec![format!("# what is written down of set {set} is removed")],
-        }
+        matches!(self, Step::Commit)
     }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.node(), self) {
+            (Some(node), Step::CloseGate { .. } | Step::OpenGate { .. }) => {
+                write!(f, "{} of broker {node}", self.word())
+            }
+            (Some(node), Step::TakeKept { .. } | Step::PutBack { .. }) => {
+                write!(f, "{} of broker {node}", self.word())
+            }
             (Some(node), _) => write!(f, "{} broker {node}", self.word()),
             (None, Step::ProveSeen { .. }) => f.write_str("prove all brokers seen"),
             (None, Step::ProveDown { .. }) => f.write_str("prove all brokers down"),
@@ -329,8 +288,8 @@ impl fmt::Display for Step {
                 None,
                 Step::Record { set }
                 | Step::Complete { set }
-                | Step::Forget { set }
-                | Step::Commit { set },
+                | Step::Unlist { set }
+                | Step::Forget { set },
             ) => {
                 write!(f, "{} set {set}", self.word())
             }

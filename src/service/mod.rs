@@ -65,9 +65,11 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// The record of `broker`.
+    /// The record of `broker`, by its data too: a state folder can serve two clusters.
     fn record(&self, broker: &Broker) -> PathBuf {
-        self.records.join(format!("node-{}.json", broker.node_id))
+        let data = blake3::hash(broker.data.as_os_str().as_encoded_bytes()).to_hex();
+        self.records
+            .join(format!("node-{}-{:.16}.json", broker.node_id, data))
     }
 }
 
