@@ -17,7 +17,7 @@ use crate::exchange::entries::{self, Mark};
 use crate::exchange::{Exchanged, folder};
 use crate::name::hidden_beside;
 use crate::tree::{self, Pass};
-use crate::{Error, Result, store};
+use crate::{Error, Result, btrfs, store};
 
 /// Whether to give up; asked often while something long is done, from any thread.
 pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
@@ -78,6 +78,8 @@ pub enum Action {
     },
     /// Removes a tree, and what a clone or a removal that was cut left of it; one that is not there is not missed.
     RemoveTree(PathBuf),
+    /// Deletes a btrfs subvolume, durably; a plain folder is left, and nothing there is not missed.
+    DeleteSubvolume(PathBuf),
     /// Two folders exchange what is in them, entry by entry, journalled: a mount point cannot be renamed.
     ExchangeEntries {
         /// The data directory.
@@ -141,6 +143,7 @@ impl Action {
                 Ok(())
             }
             Action::RemoveTree(path) => Ok(tree::remove(path)?),
+            Action::DeleteSubvolume(path) => btrfs::delete_subvolume(sys, path),
             Action::ExchangeEntries {
                 data,
                 stage,
@@ -314,6 +317,7 @@ impl fmt::Display for Action {
                 without(f, "   # without ", leave_out)
             }
             Action::RemoveTree(path) => write!(f, "rm -rf {}", q(path)),
+            Action::DeleteSubvolume(path) => write!(f, "btrfs subvolume delete {}", q(path)),
             Action::ExchangeEntries {
                 data,
                 stage,

@@ -96,31 +96,41 @@ impl Tree {
         tree::shares_blocks(around).map_err(Error::io("try to share blocks in", around))
     }
 
-    fn weigh(&self, from: &Path) -> Result<Weight> {
-        let leave_out = self.exchange.leave_out();
+    fn weigh(&self, from: &View) -> Result<Weight> {
         let pass = Pass {
-            leave_out: &leave_out,
+            leave_out: &from.leave_out,
             ..Pass::new()
         };
-        Ok(tree::weigh(from, &pass)?)
+        Ok(tree::weigh(&from.path, &pass)?)
+    }
+
+    /// The data directory as it is.
+    fn all(&self) -> View {
+        View {
+            leave_out: self.exchange.leave_out(),
+            ..View::of(self.exchange.data.clone())
+        }
     }
 
     /// Whether there is room for one more copy of `from`.
-    fn room(&self, from: &Path) -> Result<Option<Obstacle>> {
-        if self.shares()? {
+    fn room(&self, from: &View) -> Result<Option<Obstacle>> {
+        let around = self.around();
+        // Blocks are not shared between file systems, nor, before Linux 5.18, between two mounts of one.
+        if mounts::is_one(&from.path, around)? && self.shares()? {
             return Ok(None);
         }
-        let (bytes, around) = (self.weigh(from)?.allocated, self.around());
+        let bytes = self.weigh(from)?.allocated;
         let fs = rustix::fs::statvfs(around).map_err(Error::io("look at the room in", around))?;
         let free = fs.f_bavail * fs.f_frsize;
         Ok((bytes > free).then(|| Obstacle {
             what: format!(
-                "{} holds {} MiB, and the file system around it has {} MiB free",
-                from.display(),
+                "{} holds {} MiB, and the file system of {} has {} MiB free",
+                from.path.display(),
                 bytes >> 20,
+                around.display(),
                 free >> 20
             ),
-            why: "it cannot share blocks between files, so each copy needs that room again"
+            why: "no blocks can be shared between the two, so each copy needs that room again"
                 .to_owned(),
             todo: "make room, or use a file system with snapshots or reflinks (btrfs, xfs, ZFS)"
                 .to_owned(),
@@ -151,7 +161,7 @@ impl Volume for Tree {
     fn cost(&self) -> Result<Cost> {
         let weight = match self.exchange.was {
             Stands::Nothing => return Ok(Cost::Copy { bytes: 0 }),
-            Stands::Folder(_) | Stands::Mount { .. } => self.weigh(&self.exchange.data)?,
+            Stands::Folder(_) | Stands::Mount { .. } => self.weigh(&self.all())?,
         };
         Ok(match self.shares()? {
             true => Cost::Clone {
@@ -170,12 +180,20 @@ impl Volume for Tree {
             // What is not one volume cannot be weighed.
             _ if !found.is_empty() => {}
             (Purpose::Capture, Stands::Nothing) => found.push(Obstacle::missing(data)),
-            (Purpose::Capture, _) => found.extend(self.room(data)?),
+            (Purpose::Capture, _) => found.extend(self.room(&self.all())?),
             (Purpose::TakeBack, _) => {}
             (Purpose::BringBack, _) => {
                 // The newest stands for them all.
-                if let Some(newest) = self.list(sys)?.last() {
-                    found.extend(self.room(&self.at(&newest.name))?);
+                let newest = || {
+                    self.list(sys)
+                        .map(|list| list.last().map(|s| self.view(&s.name)))
+                };
+                let source = match self.exchange.receives() {
+                    None => newest()?,
+                    received => received,
+                };
+                if let Some(source) = source {
+                    found.extend(self.room(&source)?);
                 }
             }
         }

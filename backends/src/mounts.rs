@@ -79,6 +79,20 @@ fn unescape(field: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes))
 }
 
+/// Whether both paths, which have no symbolic links in them, are reached by one mount.
+pub fn is_one(path: &Path, other: &Path) -> Result<bool> {
+    let all = read()?;
+    Ok(point(&all, path) == point(&all, other))
+}
+
+/// Where the mount is that `path` is reached by.
+fn point<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Path> {
+    let points = mounts.iter().map(|mount| mount.point.as_path());
+    points
+        .filter(|point| path.starts_with(point))
+        .max_by_key(|point| point.as_os_str().len())
+}
+
 /// The mount points below `dir`.
 pub fn below<'a>(mounts: &'a [Mount], dir: &Path) -> Vec<&'a Mount> {
     let below = |mount: &&Mount| mount.point != dir && mount.point.starts_with(dir);

@@ -9,6 +9,8 @@ mod place;
 mod show;
 mod within;
 
+pub(crate) use place::delete_if_there as delete_subvolume;
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -32,7 +34,7 @@ pub struct Btrfs;
 #[serde(tag = "lies", rename_all = "kebab-case")]
 enum Detail {
     Nested(Nested),
-    Within(Within),
+    Within(Box<Within>),
 }
 
 impl Driver for Btrfs {
@@ -68,7 +70,7 @@ impl Driver for Btrfs {
             })?;
         Ok(match detail {
             Detail::Nested(nested) => Box::new(nested),
-            Detail::Within(within) => Box::new(within),
+            Detail::Within(within) => within,
         })
     }
 }

@@ -10,6 +10,7 @@ use super::place::{self, Stands};
 use super::{Detail, btrfs, id, nested_subvolumes, snapshot, snapshots};
 use crate::action::Action;
 use crate::cmd::System;
+use crate::exchange::{Exchange, Stands as Lies};
 use crate::name::{SnapName, StageName};
 use crate::store::{self, Store};
 use crate::{
@@ -35,6 +36,11 @@ impl Nested {
 
     fn store(&self) -> Store {
         Store::beside(&self.data)
+    }
+
+    /// As it is where a clone of a tree is brought back, which keeps what it replaces in the same store.
+    fn exchange(&self) -> Exchange {
+        Exchange::new(&self.data, Lies::Nothing)
     }
 
     fn replaces(&self) -> Option<String> {
@@ -140,8 +146,13 @@ impl Rollback for Nested {
         self.swap(stage)
     }
 
+    /// What is kept may be a folder: one that stood there in place of the subvolume.
     fn discard(&self, stage: &StageName) -> Vec<Action> {
-        let mut actions = place::delete(&self.store(), stage.as_str());
+        let path = self.at(stage.as_str());
+        let mut actions = vec![
+            Action::DeleteSubvolume(path.clone()),
+            Action::RemoveTree(path),
+        ];
         actions.extend(self.clear(stage));
         actions
     }
@@ -191,6 +202,15 @@ impl Rollback for Nested {
                     label: Some(side.label),
                     identity,
                 });
+            }
+        }
+        // A clone of a tree may have taken the place of the subvolume.
+        for other in self.exchange().kept(sys)? {
+            if kept.iter().any(|kept| kept.name == other.name) {
+                continue;
+            }
+            if let Some(identity) = Stands::at(sys, &other.path)?.identity() {
+                kept.push(Kept { identity, ..other });
             }
         }
         kept.sort_by(|a, b| a.name.cmp(&b.name));

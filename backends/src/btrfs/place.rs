@@ -116,15 +116,31 @@ impl fmt::Display for Stands {
     }
 }
 
+/// Whether there is a subvolume at `path`, which is on btrfs if there is anything.
+pub fn is_subvolume(path: &Path) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) => Ok(meta.is_dir() && meta.ino() == ROOT_INODE),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("look at", path)(error)),
+    }
+}
+
 /// What btrfs says of the subvolume at `path`; `None` where there is none.
 pub fn shown(sys: &dyn System, path: &Path) -> Result<Option<Shown>> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() && meta.ino() == ROOT_INODE => {}
-        Ok(_) => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io("look at", path)(error)),
+    if !is_subvolume(path)? {
+        return Ok(None);
     }
     show::parse_show(&sys.run(&btrfs(["subvolume", "show"]).arg(path))?).map(Some)
+}
+
+/// Deletes the subvolume at `path`, if one is there, with what is in it.
+pub fn delete_if_there(sys: &dyn System, path: &Path) -> Result<()> {
+    if is_subvolume(path)? {
+        sys.run(&btrfs(["subvolume", "delete"]).arg(path))?;
+    }
+    // One that was deleted may come back after a power cut until then.
+    let around = path.parent().unwrap_or(path);
+    Action::Sync(around.to_owned()).perform(sys, &|| false)
 }
 
 /// Deletes a subvolume in `store`. A commit of its own (`delete -C`) can wait for the file system's next, up to 30 s; a

@@ -81,7 +81,7 @@ impl Volume for Within {
                 self.subvolume.display()
             ),
         };
-        id(title, &Detail::Within(self.clone()))
+        id(title, &Detail::Within(Box::new(self.clone())))
     }
 
     fn data(&self) -> &Path {
@@ -224,8 +224,8 @@ mod tests {
         install -m 600 /dev/stdin /srv/data/.zeebe-snap/restore-20261124T120000Z.json   # 75 bytes
         cp -a --reflink=auto /srv/data/.zeebe-snap/zeebe-snap-20261123T014500Z /srv/data/.zeebe-snap/restore-20261124T120000Z   # without .zeebe-snap
         mv --exchange /srv/data/* /srv/data/.zeebe-snap/restore-20261124T120000Z/   # each entry, without .zeebe-snap
-        rm -rf /srv/data/.zeebe-snap/.restore-20261124T120000Z.*   # the journal of the exchange
         rm -rf /srv/data/.zeebe-snap/restore-20261124T120000Z
+        rm -rf /srv/data/.zeebe-snap/.restore-20261124T120000Z.*   # the journal of the exchange
         rm -f /srv/data/.zeebe-snap/restore-20261124T120000Z.seal
         rm -f /srv/data/.zeebe-snap/restore-20261124T120000Z.json
         rmdir --ignore-fail-on-non-empty /srv/data/.zeebe-snap
