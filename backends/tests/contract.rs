@@ -46,6 +46,16 @@ macro_rules! contract {
                 what_is_staged_is_what_was_captured
                 what_was_taken_back_can_be_done_later
             }
+            undoing {
+                work_is_undone_and_done_again
+                a_restore_of_deleted_data_is_undone
+                deleted_data_is_undone
+                data_replaced_by_a_folder_is_undone
+                what_is_kept_outlives_the_snapshot
+                an_undo_is_taken_back
+                what_is_kept_is_let_go_of
+                neighbours_do_not_notice_an_undo
+            }
             surroundings {
                 neighbours_do_not_notice
                 what_is_mounted_stays_and_a_boot_finds_what_is_right
@@ -58,6 +68,13 @@ macro_rules! contract {
                 a_killed_stage_leaves_nothing
                 a_killed_swap_is_finished_or_taken_back
                 a_killed_swap_onto_nothing_is_finished_or_taken_back
+            }
+            undo_interrupted {
+                what_is_kept_is_taken_or_not
+                a_killed_undo_is_finished_or_taken_back
+                a_killed_undo_onto_nothing_is_finished_or_taken_back
+                a_killed_forget_is_finished
+                a_killed_release_is_finished
             }
         );
     };
@@ -93,6 +110,10 @@ mod snapshots;
 mod surroundings;
 #[path = "contract/tree.rs"]
 mod tree;
+#[path = "contract/undo_interrupted.rs"]
+mod undo_interrupted;
+#[path = "contract/undoing.rs"]
+mod undoing;
 
 /// A fresh volume with an empty data directory at an odd path. Dropping it removes every trace, also after a panic.
 trait Fixture: Sized {

@@ -49,12 +49,11 @@ impl Driver for Btrfs {
         let exchange = Exchange::of(dir)?;
         let is_mount = matches!(exchange.was, Lies::Mount { .. });
         let stands = Stands::at(sys, dir)?;
-        // What was a subvolume when its snapshots were taken becomes one again.
-        if !is_mount
-            && (matches!(stands, Stands::Subvolume { .. })
-                || !snapshots(sys, &Store::beside(dir))?.is_empty())
-        {
-            return Ok(Some(Box::new(Nested::new(dir, stands))));
+        let is_subvolume = matches!(stands, Stands::Subvolume { .. });
+        let nested = Nested::new(dir, stands);
+        // What was a subvolume when its snapshots were taken, or when it was brought back, becomes one again.
+        if !is_mount && (is_subvolume || nested.is_remembered(sys)?) {
+            return Ok(Some(Box::new(nested)));
         }
         Ok(match Within::find(sys, exchange)? {
             Some(within) => Some(Box::new(within)),

@@ -38,6 +38,37 @@ impl Nested {
         Store::beside(&self.data)
     }
 
+    /// Whether there are snapshots of it as a subvolume, or what a rollback of them replaced.
+    pub fn is_remembered(&self, sys: &dyn System) -> Result<bool> {
+        Ok(!snapshots(sys, &self.store())?.is_empty() || !self.replaced(sys)?.is_empty())
+    }
+
+    /// What rollbacks of the subvolume replaced and keep.
+    fn replaced(&self, sys: &dyn System) -> Result<Vec<Kept>> {
+        let store = self.store();
+        let mut kept = Vec::new();
+        for name in store.entries::<StageName>()? {
+            // Until it has been swapped, what stands there is what was staged.
+            let side = store.read_sidecar(name.as_str())?;
+            let Some(side) = side.filter(|side| side.replaces.is_some()) else {
+                continue;
+            };
+            let path = store.of(name.as_str());
+            let stands = Stands::at(sys, &path)?;
+            if side.replaces == Some(stands.to_string())
+                && let Some(identity) = stands.identity()
+            {
+                kept.push(Kept {
+                    name,
+                    path,
+                    label: Some(side.label),
+                    identity,
+                });
+            }
+        }
+        Ok(kept)
+    }
+
     /// As it is where a clone of a tree is brought back, which keeps what it replaces in the same store.
     fn exchange(&self) -> Exchange {
         Exchange::new(&self.data, Lies::Nothing)
@@ -74,9 +105,9 @@ impl Volume for Nested {
                     found.extend(nested_subvolumes(sys, &self.data, &self.data, &ours)?);
                 }
                 Stands::Folder { .. } => found.push(Obstacle {
-                    what: format!("{data} is a plain folder on btrfs, and has snapshots of when it was a subvolume"),
+                    what: format!("{data} is a plain folder on btrfs, and has snapshots of when it was a subvolume, or what a restore kept then"),
                     why: "snapshots of a folder stand elsewhere, and sets of both kinds could not be told apart".to_owned(),
-                    todo: format!("restore a set; or with the broker stopped: mv {data} {data}.old; \
+                    todo: format!("restore a set, or release what is kept; or with the broker stopped: mv {data} {data}.old; \
                                    btrfs subvolume create {data}; cp -a --reflink=always {data}.old/. {data}/; rm -rf {data}.old"),
                 }),
                 Stands::Nothing => found.push(Obstacle::missing(&self.data)),
@@ -184,26 +215,7 @@ impl Rollback for Nested {
     }
 
     fn kept(&self, sys: &dyn System) -> Result<Vec<Kept>> {
-        let store = self.store();
-        let mut kept = Vec::new();
-        for name in store.entries::<StageName>()? {
-            let path = store.of(name.as_str());
-            let stands = Stands::at(sys, &path)?;
-            let Some(identity) = stands.identity() else {
-                continue;
-            };
-            // Until it has been swapped, what stands there is what was staged.
-            let side = store.read_sidecar(name.as_str())?;
-            let side = side.filter(|side| side.replaces.as_ref() == Some(&stands.to_string()));
-            if let Some(side) = side {
-                kept.push(Kept {
-                    name,
-                    path,
-                    label: Some(side.label),
-                    identity,
-                });
-            }
-        }
+        let mut kept = self.replaced(sys)?;
         // A clone of a tree may have taken the place of the subvolume.
         for other in self.exchange().kept(sys)? {
             if kept.iter().any(|kept| kept.name == other.name) {

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 use zeebe_snap_backends::action::perform_all;
-use zeebe_snap_backends::{Label, SnapName, Snapshot, StageName, VolumeId};
+use zeebe_snap_backends::{Kept, Label, SnapName, Snapshot, StageName, VolumeId};
 
 use crate::host;
 
@@ -30,6 +30,9 @@ pub enum What {
     Discard(StageName),
     Swap(StageName),
     Reverse(StageName),
+    TakeKept(Kept, StageName, Label),
+    PutBack(StageName, StageName),
+    ForgetKept(StageName),
 }
 
 /// The environment variable that holds the task.
@@ -56,6 +59,9 @@ pub fn perform() {
         What::Discard(stage) => rollback.discard(stage),
         What::Swap(stage) => rollback.swap(stage),
         What::Reverse(stage) => rollback.reverse(stage),
+        What::TakeKept(kept, stage, label) => rollback.take_kept(kept, stage, label),
+        What::PutBack(kept, stage) => rollback.put_back(kept, stage),
+        What::ForgetKept(kept) => rollback.forget_kept(kept),
     };
     perform_all(&actions, &host(), &|| false).unwrap();
     println!("{DONE}");

@@ -1,7 +1,7 @@
 //! A rollback, taken step by step, and asked where it stands before and after each of them.
 
 use zeebe_snap_backends::{
-    Action, Label, Progress, Rollback, SnapName, Snapshot, StageName, Volume,
+    Action, Kept, Label, Progress, Rollback, SnapName, Snapshot, StageName, Volume,
 };
 
 use crate::snapshots::label;
@@ -12,10 +12,17 @@ pub fn stage(name: &str) -> StageName {
     StageName::try_from(name.to_owned()).unwrap()
 }
 
+/// What is brought back.
+#[derive(Clone)]
+pub enum From {
+    Snapshot(Snapshot),
+    Kept(Kept),
+}
+
 /// One rollback.
 pub struct Attempt<'a> {
     pub rollback: &'a dyn Rollback,
-    pub from: Snapshot,
+    pub from: From,
     pub stage: StageName,
     pub label: Label,
 }
@@ -25,15 +32,32 @@ impl<'a> Attempt<'a> {
     pub fn of(volume: &'a dyn Volume, from: &SnapName, name: &str) -> Attempt<'a> {
         Attempt {
             rollback: volume.rollback().unwrap(),
-            from: volume.find(&host(), from).unwrap().unwrap(),
+            from: From::Snapshot(volume.find(&host(), from).unwrap().unwrap()),
             stage: stage(name),
             label: label(name),
         }
     }
 
+    /// Of `volume` to what it keeps under the name `from`.
+    pub fn undoing(volume: &'a dyn Volume, from: &str, name: &str) -> Attempt<'a> {
+        Attempt {
+            rollback: volume.rollback().unwrap(),
+            from: From::Kept(kept_as(volume, from)),
+            stage: stage(name),
+            label: label(name),
+        }
+    }
+
+    pub fn identity(&self) -> &str {
+        match &self.from {
+            From::Snapshot(from) => &from.identity,
+            From::Kept(from) => &from.identity,
+        }
+    }
+
     pub fn progress(&self) -> Progress {
         self.rollback
-            .progress(&host(), &self.from.identity, &self.stage)
+            .progress(&host(), self.identity(), &self.stage)
             .unwrap()
     }
 
@@ -52,7 +76,11 @@ impl<'a> Attempt<'a> {
 
     #[track_caller]
     pub fn stage(&self) {
-        let actions = self.rollback.stage(&self.from, &self.stage, &self.label);
+        let (rollback, stage, label) = (self.rollback, &self.stage, &self.label);
+        let actions = match &self.from {
+            From::Snapshot(from) => rollback.stage(from, stage, label),
+            From::Kept(from) => rollback.take_kept(from, stage, label),
+        };
         self.step(Progress::Untouched, actions, Progress::Staged);
     }
 
@@ -74,16 +102,27 @@ impl<'a> Attempt<'a> {
         );
     }
 
+    /// Nothing is staged any more.
     #[track_caller]
     pub fn discard(&self) {
-        self.step(
-            Progress::Staged,
-            self.rollback.discard(&self.stage),
-            Progress::Untouched,
-        );
-        perform(&self.rollback.clear(&self.stage));
-        assert_eq!(self.progress(), Progress::Untouched);
+        let (rollback, stage) = (self.rollback, &self.stage);
+        let (first, again) = match &self.from {
+            From::Snapshot(_) => (rollback.discard(stage), rollback.clear(stage)),
+            From::Kept(from) => {
+                let back = || rollback.put_back(&from.name, stage);
+                (back(), back())
+            }
+        };
+        self.step(Progress::Staged, first, Progress::Untouched);
+        self.step(Progress::Untouched, again, Progress::Untouched);
     }
+}
+
+/// What is kept under that name.
+pub fn kept_as(volume: &dyn Volume, name: &str) -> Kept {
+    let kept = volume.rollback().unwrap().kept(&host()).unwrap();
+    let mut kept = kept.into_iter().filter(|kept| kept.name == stage(name));
+    kept.next().expect("it is kept")
 }
 
 /// What is kept: names, labels, and the trees themselves.

@@ -1,7 +1,7 @@
 //! Finding a volume, naming it, and what is in its way.
 
 use nix::mount::{MsFlags, mount};
-use zeebe_snap_backends::{Label, Purpose, Snapshot, Volume, VolumeId};
+use zeebe_snap_backends::{Kept, Label, Purpose, Snapshot, Volume, VolumeId};
 
 use crate::attempt::stage;
 use crate::{Fixture, host, snap, tree};
@@ -68,12 +68,21 @@ fn actions(volume: &dyn Volume) -> String {
             identity: "identity".to_owned(),
             label: None,
         };
+        let kept = Kept {
+            name: crate::attempt::stage("kept"),
+            path: "/kept".into(),
+            label: None,
+            identity: "identity".to_owned(),
+        };
         all.extend([
             rollback.stage(&from, &stage, &label),
             rollback.swap(&stage),
             rollback.reverse(&stage),
             rollback.discard(&stage),
             rollback.clear(&stage),
+            rollback.take_kept(&kept, &stage, &label),
+            rollback.put_back(&kept.name, &stage),
+            rollback.forget_kept(&kept.name),
         ]);
     }
     let view = volume.view(&name);

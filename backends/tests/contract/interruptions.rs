@@ -13,20 +13,20 @@ use crate::snapshots::{captured, label, take};
 use crate::{Fixture, host, perform, snap, tree};
 
 /// Small trees are soon gone through.
-fn filled<F: Fixture>() -> F {
+pub fn filled<F: Fixture>() -> F {
     let fixture = F::fresh();
     tree::fill_small(fixture.data(), "older");
     fixture
 }
 
 /// Replaces all that is in the data.
-fn replace<F: Fixture>(fixture: &F) -> tree::Seen {
+pub fn replace<F: Fixture>(fixture: &F) -> tree::Seen {
     tree::empty(fixture.data(), &F::leaves_out());
     tree::fill_small(fixture.data(), "newest");
     fixture.look()
 }
 
-fn task(volume: &dyn Volume, what: What) -> Task {
+pub fn task(volume: &dyn Volume, what: What) -> Task {
     Task {
         volume: volume.id(),
         what,
@@ -120,8 +120,8 @@ pub fn a_killed_stage_leaves_nothing<F: Fixture>() {
         no_trace(fixture.site(), fixture.data(), &before, when);
         tree::same(&fixture.look(), &new, when);
     };
-    let (from, label) = (attempt.from.clone(), attempt.label.clone());
-    let stages = What::Stage(from, stage("restore-1"), label);
+    let from = volume.find(&host(), &name).unwrap().unwrap();
+    let stages = What::Stage(from, stage("restore-1"), label("restore-1"));
     cut_everywhere(&task(&*volume, stages), settle);
     attempt.stage();
     cut_everywhere(&task(&*volume, What::Discard(stage("restore-1"))), |when| {
@@ -131,11 +131,13 @@ pub fn a_killed_stage_leaves_nothing<F: Fixture>() {
 }
 
 /// A rollback that is cut wherever that can be, in both directions.
-struct Cut<'a, F> {
-    fixture: &'a F,
-    attempt: Attempt<'a>,
-    old: tree::Seen,
-    new: tree::Seen,
+pub struct Cut<'a, F> {
+    pub fixture: &'a F,
+    pub attempt: Attempt<'a>,
+    /// What is brought back.
+    pub old: tree::Seen,
+    /// What it takes the place of.
+    pub new: tree::Seen,
 }
 
 impl<F: Fixture> Cut<'_, F> {
@@ -151,7 +153,8 @@ impl<F: Fixture> Cut<'_, F> {
         tree::same_but_for_its_time(&self.fixture.look(), data, when);
         if beside.is_some() {
             let (site, path) = (self.fixture.site(), self.fixture.data());
-            let found = tree::look(&folder(site, path, "restore-1"), &[]);
+            let beside_it = folder(site, path, self.attempt.stage.as_str());
+            let found = tree::look(&beside_it, &[]);
             tree::same_but_for_its_time(&found, beside, when);
         }
         progress
@@ -190,7 +193,7 @@ impl<F: Fixture> Cut<'_, F> {
         assert_eq!(self.progress(when), Progress::Staged, "{when}");
     }
 
-    fn everywhere(&self, volume: &dyn Volume) {
+    pub fn everywhere(&self, volume: &dyn Volume) {
         self.attempt.stage();
         // Every other time it is finished first.
         let turn = AtomicU32::new(0);

@@ -5,7 +5,7 @@ use std::fs;
 use zeebe_snap_backends::{Progress, Purpose, Snapshot};
 
 use crate::around::{folder, no_trace, traces};
-use crate::attempt::{Attempt, kept, stage};
+use crate::attempt::{Attempt, From, kept, stage};
 use crate::snapshots::{captured, label, remove, take};
 use crate::{Fixture, host, snap, tree};
 
@@ -72,7 +72,11 @@ fn brought_back<F: Fixture>(ruin: impl FnOnce(&F)) {
 
     let volume = fixture.volume();
     let second = Attempt::of(&*volume, &name, "restore-2");
-    assert_eq!(second.from, first.from, "the snapshot is still ours");
+    assert_eq!(
+        second.identity(),
+        first.identity(),
+        "the snapshot is still ours"
+    );
     second.stage();
     second.swap();
     second.reverse();
@@ -136,10 +140,10 @@ pub fn what_changed_since_the_look_is_unclear<F: Fixture>() {
     let attempt = Attempt::of(&*volume, &name, "restore-1");
     attempt.stage();
     let other = Attempt {
-        from: Snapshot {
+        from: From::Snapshot(Snapshot {
             identity: "of another snapshot".to_owned(),
-            ..attempt.from.clone()
-        },
+            ..volume.find(&host(), &name).unwrap().unwrap()
+        }),
         ..Attempt::of(&*volume, &name, "restore-1")
     };
     other.is_unclear();

@@ -123,6 +123,20 @@ pub fn change(dir: &Path) {
     drop(xattr::remove(dir, "user.root"));
 }
 
+/// Changes `dir` in other ways, each time it is done: an entry comes, one goes, and one is replaced by a rename.
+pub fn work(dir: &Path) {
+    let round = fs::read_dir(dir).unwrap().count();
+    write_in_place(dir, &format!("round {round}"));
+    for (name, content) in [("worked", "a"), ("worked too", "b")] {
+        fs::write(dir.join(format!("{name} {round}")), content).unwrap();
+    }
+    fs::write(dir.join("größe.tmp"), format!("round {round}")).unwrap();
+    fs::rename(dir.join("größe.tmp"), dir.join("größe 'β'")).unwrap();
+    drop(fs::remove_file(dir.join("linked")));
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o750)).unwrap();
+    xattr::set(dir, "user.round", round.to_string().as_bytes()).unwrap();
+}
+
 /// Writes `text` through the path of a file that is there, as a broker does.
 pub fn write_in_place(dir: &Path, text: &str) {
     let log = dir.join("raft-partition/partitions/1/journal.log");
