@@ -16,7 +16,7 @@ use crate::cmd::{Cmd, System, quote};
 use crate::exchange::entries::{self, Mark};
 use crate::exchange::{Exchanged, folder};
 use crate::name::hidden_beside;
-use crate::tree::{self, Pass};
+use crate::tree::{self, MakeRoot, Pass};
 use crate::{Error, Result, btrfs, store};
 
 /// Whether to give up; asked often while something long is done, from any thread.
@@ -71,6 +71,8 @@ pub enum Action {
         to: PathBuf,
         /// Names in the root of `from` that are not cloned.
         leave_out: Vec<OsString>,
+        /// Whether the clone's root is to be a btrfs subvolume.
+        subvolume: bool,
         /// The file in which is written down which folder the clone is.
         seal: PathBuf,
         /// What the snapshot that is cloned is known by; `None` where the clone is the snapshot.
@@ -125,6 +127,7 @@ impl Action {
                 from,
                 to,
                 leave_out,
+                subvolume,
                 seal,
                 of,
             } => {
@@ -136,7 +139,10 @@ impl Action {
                     stop,
                     ..Pass::new()
                 };
-                let cloned = tree::clone(from, to, &pass, &mut |cloned| {
+                let create: MakeRoot<'_> =
+                    &|root| btrfs::create_subvolume(sys, root).map_err(io::Error::other);
+                let make = subvolume.then_some(create);
+                let cloned = tree::clone_into(from, to, make, &pass, &mut |cloned| {
                     store::write_seal(seal, cloned.root, of.as_deref()).map_err(io::Error::other)
                 })?;
                 tracing::debug!(?to, ?cloned, "cloned");
@@ -311,9 +317,17 @@ impl fmt::Display for Action {
                 from,
                 to,
                 leave_out,
+                subvolume,
                 ..
             } => {
-                write!(f, "cp -a --reflink=auto {} {}", q(from), q(to))?;
+                let (from, to) = (q(from), q(to));
+                match subvolume {
+                    true => write!(
+                        f,
+                        "btrfs subvolume create {to} && cp -a --reflink=auto {from}/. {to}/"
+                    ),
+                    false => write!(f, "cp -a --reflink=auto {from} {to}"),
+                }?;
                 without(f, "   # without ", leave_out)
             }
             Action::RemoveTree(path) => write!(f, "rm -rf {}", q(path)),

@@ -238,6 +238,7 @@ impl Volume for Tree {
             from: self.exchange.data.clone(),
             to: self.at(name),
             leave_out: self.exchange.leave_out(),
+            subvolume: false,
             seal: self.store().seal(name.as_str()),
             of: None,
         }]

@@ -100,6 +100,8 @@ mod copy;
 mod detection;
 #[path = "contract/interruptions.rs"]
 mod interruptions;
+#[path = "contract/receiving.rs"]
+mod receiving;
 #[path = "contract/rollbacks.rs"]
 mod rollbacks;
 #[path = "contract/site.rs"]

@@ -9,7 +9,9 @@ mod place;
 mod show;
 mod within;
 
-pub(crate) use place::delete_if_there as delete_subvolume;
+pub(crate) use place::{
+    create as create_subvolume, delete_if_there as delete_subvolume, is_subvolume_root,
+};
 
 use std::path::Path;
 

@@ -133,6 +133,17 @@ pub fn shown(sys: &dyn System, path: &Path) -> Result<Option<Shown>> {
     show::parse_show(&sys.run(&btrfs(["subvolume", "show"]).arg(path))?).map(Some)
 }
 
+/// Whether `path` is the root of a subvolume, whatever the file system is.
+pub fn is_subvolume_root(path: &Path) -> Result<bool> {
+    Ok(is_subvolume(path)? && is_on_btrfs(path)?)
+}
+
+/// Makes a subvolume at `path`, where nothing is.
+pub fn create(sys: &dyn System, path: &Path) -> Result<()> {
+    sys.run(&btrfs(["subvolume", "create"]).arg(path))?;
+    Ok(())
+}
+
 /// Deletes the subvolume at `path`, if one is there, with what is in it.
 pub fn delete_if_there(sys: &dyn System, path: &Path) -> Result<()> {
     if is_subvolume(path)? {

@@ -19,7 +19,9 @@ use crate::cmd::System;
 use crate::mounts::{self, Mount};
 use crate::store::{self, Store};
 use crate::tree::{ByteString, Inode};
-use crate::{Error, Kept, Label, Progress, Result, Rollback, SnapName, Snapshot, StageName, View};
+use crate::{
+    Error, Kept, Label, Progress, Result, Rollback, SnapName, Snapshot, StageName, View, btrfs,
+};
 use entries::{Journal, Listing};
 
 /// How a data directory and a staged tree change places.
@@ -118,9 +120,16 @@ pub struct Exchange {
     snapshots: Store,
     /// Where the data lies in a snapshot; empty if it is all of it.
     part: PathBuf,
+    /// Whether it is a btrfs subvolume inside a bigger mount, and so is to be one again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    subvolume: bool,
     /// What is staged, whatever the snapshot, where it is of another volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<Source>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A tree to be cloned.
@@ -134,7 +143,12 @@ struct Source {
 impl Exchange {
     /// Of `data`, as it stands. Snapshots are with what is staged and kept.
     pub fn of(data: &Path) -> Result<Exchange> {
-        Ok(Exchange::new(data, Stands::at(data)?))
+        let was = Stands::at(data)?;
+        let subvolume = matches!(was, Stands::Folder(_)) && btrfs::is_subvolume_root(data)?;
+        Ok(Exchange {
+            subvolume,
+            ..Exchange::new(data, was)
+        })
     }
 
     /// Of `data`, where `was` stands.
@@ -149,6 +163,7 @@ impl Exchange {
             was,
             snapshots: store,
             part: PathBuf::new(),
+            subvolume: false,
             source: None,
         }
     }
@@ -262,6 +277,7 @@ impl Rollback for Exchange {
             from: view.path,
             to: store.of(stage.as_str()),
             leave_out: view.leave_out,
+            subvolume: self.subvolume,
             seal: store.seal(stage.as_str()),
             of: Some(from.identity.clone()),
         });

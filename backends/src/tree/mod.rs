@@ -39,6 +39,7 @@ use std::path::PathBuf;
 
 pub use attributes::clone_attributes;
 pub(crate) use attributes::timestamps;
+pub(crate) use clone::clone_into;
 pub use clone::{Cloned, clone, shares_blocks};
 pub use compare::{Aspect, Difference, Field, compare};
 pub use digest::{TreeDigest, digest};
@@ -46,6 +47,7 @@ pub use entry::{DeviceNumber, Entry, Kind, LinkGroup, Mode, Mtime};
 pub use hash::{Hash, content_hash, metadata_hash};
 pub use inode::Inode;
 pub use name::{ByteString, NotATreePath, TreePath};
+pub(crate) use partial::MakeRoot;
 pub use pass::Pass;
 pub use remove::remove;
 pub use weigh::{Weight, weigh};

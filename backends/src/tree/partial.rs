@@ -21,6 +21,9 @@ use super::remove;
 use super::stat::{Stat, open_at, openat};
 use crate::name::hidden_beside;
 
+/// Makes an empty directory at a path, which only its owner can reach.
+pub(crate) type MakeRoot<'a> = &'a dyn Fn(&Path) -> io::Result<()>;
+
 /// A name for a tree, and the one it has while it is not whole.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -72,9 +75,9 @@ impl Place {
         Ok(!first.is_some_and(|first| leave_out.iter().any(|name| name == first)))
     }
 
-    /// Makes an empty directory under the partial name, which is locked. Fails if there is
+    /// Makes an empty directory under the partial name, which is locked; by `by`, if that is given. Fails if there is
     /// something under the name. What was left under the partial name is removed first.
-    pub(crate) fn make(&self) -> Result<Locked, TreeError> {
+    pub(crate) fn make(&self, by: Option<MakeRoot<'_>>) -> Result<Locked, TreeError> {
         match Stat::at(&self.around, &self.name) {
             Ok(_) => return Err(failed("create", &self.path)(Errno::EXIST)),
             Err(Errno::NOENT) => {}
@@ -82,11 +85,15 @@ impl Place {
         }
         loop {
             self.clear()?;
-            match mkdirat(&self.around, &self.partial, Mode::RWXU) {
+            let made = match by {
+                Some(by) => by(&self.partial_path),
+                None => mkdirat(&self.around, &self.partial, Mode::RWXU).map_err(io::Error::from),
+            };
+            match made {
                 Ok(()) => {}
-                Err(Errno::EXIST) => continue,
-                Err(errno) => {
-                    return Err(failed("create the directory", &self.partial_path)(errno));
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => {
+                    return Err(failed("create the directory", &self.partial_path)(error));
                 }
             }
             match self.lock() {
@@ -250,7 +257,7 @@ mod tests {
     fn a_lock_is_let_go_of_whoever_has_a_copy_of_the_descriptor() {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::of(&folder.path().join("tree")).unwrap();
-        let locked = place.make().unwrap();
+        let locked = place.make(None).unwrap();
         // As a program has that is just being started.
         let _copy = locked.fd.try_clone().unwrap();
         assert!(matches!(place.clear(), Err(TreeError::Busy { .. })));

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use zeebe_snap_backends::{SnapName, Volume};
 
-use crate::site::{ODD, Site, furnish};
+use crate::attempt::Attempt;
+use crate::site::{ODD, Site, furnish, run};
 use crate::snapshots::{label, take};
 use crate::{Fixture, snap};
 
@@ -20,6 +21,23 @@ mod on_xfs {
 
 mod on_btrfs {
     contract!(super::Folder<super::Btrfs>);
+}
+
+mod on_a_subvolume {
+    contract!(super::Subvolume);
+}
+
+/// What takes the place of a subvolume is one.
+#[test]
+fn a_subvolume_stays_one() {
+    let fixture = Subvolume::fresh();
+    let name = snap("zeebe-snap-1");
+    take(&*fixture.volume(), &name, &label("1"));
+    let volume = fixture.volume();
+    let attempt = Attempt::of(&*volume, &name, "restore-1");
+    attempt.stage();
+    attempt.swap();
+    run("btrfs", &[&"subvolume", &"show", &fixture.data()]);
 }
 
 mod mounted_ext4 {
@@ -96,6 +114,41 @@ impl<K: Kind> Fixture for Folder<K> {
 
     fn elsewhere(&self) -> Vec<PathBuf> {
         vec![self.site.dir().join("missing/data")]
+    }
+
+    fn strangers(&self, volume: &dyn Volume) -> Vec<SnapName> {
+        strangers(volume)
+    }
+}
+
+/// A subvolume among others, of which no snapshots are to be taken.
+struct Subvolume(Folder<Btrfs>);
+
+impl Fixture for Subvolume {
+    const DRIVER: &'static str = "copy";
+    const CAPABILITIES: &'static [&'static str] = &["rollback"];
+
+    fn fresh() -> Subvolume {
+        let folder = Folder::fresh();
+        fs::remove_dir(&folder.data).unwrap();
+        run("btrfs", &[&"subvolume", &"create", &folder.data]);
+        Subvolume(folder)
+    }
+
+    fn site(&self) -> &Site {
+        self.0.site()
+    }
+
+    fn data(&self) -> &Path {
+        self.0.data()
+    }
+
+    fn another(&self) -> PathBuf {
+        self.0.another()
+    }
+
+    fn elsewhere(&self) -> Vec<PathBuf> {
+        self.0.elsewhere()
     }
 
     fn strangers(&self, volume: &dyn Volume) -> Vec<SnapName> {

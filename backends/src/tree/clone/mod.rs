@@ -23,7 +23,7 @@ use super::beneath::Root;
 use super::flags;
 use super::inode::Inode;
 use super::name::TreePath;
-use super::partial::Place;
+use super::partial::{MakeRoot, Place};
 use super::pass::Pass;
 use super::stat::openat;
 use super::walk::walk;
@@ -65,12 +65,23 @@ pub fn clone(
     pass: &Pass<'_>,
     seal: &mut dyn FnMut(&Cloned) -> io::Result<()>,
 ) -> Result<Cloned, TreeError> {
+    clone_into(from, to, None, pass, seal)
+}
+
+/// The same, with a root that `make` makes, where the file system has a kind of directory that is more than one.
+pub(crate) fn clone_into(
+    from: &Path,
+    to: &Path,
+    make: Option<MakeRoot<'_>>,
+    pass: &Pass<'_>,
+    seal: &mut dyn FnMut(&Cloned) -> io::Result<()>,
+) -> Result<Cloned, TreeError> {
     let (place, from) = (Place::of(to)?, Root::open(from)?);
     if place.is_inside(&from, pass.leave_out)? {
         let path = to.to_owned();
         return Err(TreeError::Inside { path });
     }
-    let root = place.make()?;
+    let root = place.make(make)?;
     match complete(&from, &root, &place, pass, seal) {
         Ok(cloned) => Ok(cloned),
         Err(error) => match place.remove(root).and_then(|()| place.sync()) {
