@@ -17,7 +17,7 @@ use crate::store::Store;
 use crate::tree::{self, Pass, Weight};
 use crate::{
     Cost, Driver, Error, Label, Obstacle, Purpose, Result, Rollback, Snapshot, View, Volume,
-    VolumeId, mounts,
+    VolumeId, brought_back, mounts,
 };
 
 /// The driver.
@@ -81,18 +81,9 @@ impl Tree {
         self.store().of(name.as_str())
     }
 
-    /// A folder of the file system that clones are made on.
-    fn around(&self) -> &Path {
-        let data = &self.exchange.data;
-        match self.exchange.was {
-            Stands::Mount { .. } => data,
-            Stands::Nothing | Stands::Folder(_) => data.parent().unwrap_or(data),
-        }
-    }
-
     /// Whether clones share blocks with the data.
     fn shares(&self) -> Result<bool> {
-        let around = self.around();
+        let around = self.exchange.around();
         tree::shares_blocks(around).map_err(Error::io("try to share blocks in", around))
     }
 
@@ -114,7 +105,7 @@ impl Tree {
 
     /// Whether there is room for one more copy of `from`.
     fn room(&self, from: &View) -> Result<Option<Obstacle>> {
-        let around = self.around();
+        let around = self.exchange.around();
         // Blocks are not shared between file systems, nor, before Linux 5.18, between two mounts of one.
         if mounts::is_one(&from.path, around)? && self.shares()? {
             return Ok(None);
@@ -176,25 +167,28 @@ impl Volume for Tree {
     fn obstacles(&self, sys: &dyn System, purpose: Purpose) -> Result<Vec<Obstacle>> {
         let data = &self.exchange.data;
         let mut found = mounts::obstacles(data)?;
-        match (purpose, &self.exchange.was) {
-            // What is not one volume cannot be weighed.
-            _ if !found.is_empty() => {}
-            (Purpose::Capture, Stands::Nothing) => found.push(Obstacle::missing(data)),
-            (Purpose::Capture, _) => found.extend(self.room(&self.all())?),
-            (Purpose::TakeBack, _) => {}
-            (Purpose::BringBack, _) => {
-                // The newest stands for them all.
-                let newest = || {
-                    self.list(sys)
-                        .map(|list| list.last().map(|s| self.view(&s.name)))
-                };
-                let source = match self.exchange.receives() {
-                    None => newest()?,
-                    received => received,
-                };
-                if let Some(source) = source {
-                    found.extend(self.room(&source)?);
-                }
+        // What is not one volume cannot be weighed.
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        if purpose == Purpose::Capture {
+            if self.exchange.was == Stands::Nothing {
+                return Ok(vec![Obstacle::missing(data)]);
+            }
+            found = self.exchange.obstacles_of_clones()?;
+            if found.is_empty() {
+                found.extend(self.room(&self.all())?);
+            }
+            return Ok(found);
+        }
+        let sources = match self.exchange.receives() {
+            Some(received) if purpose == Purpose::BringBack => vec![received],
+            _ => brought_back(self, sys, purpose)?,
+        };
+        found = self.exchange.obstacles(&sources)?;
+        if found.is_empty() && purpose == Purpose::BringBack {
+            for source in &sources {
+                found.extend(self.room(source)?);
             }
         }
         Ok(found)

@@ -288,6 +288,25 @@ pub trait Volume: fmt::Debug + Send + Sync {
     }
 }
 
+/// What `volume` can be asked to bring back for `purpose`. The newest snapshot stands for them all.
+fn brought_back(volume: &dyn Volume, sys: &dyn System, purpose: Purpose) -> Result<Vec<View>> {
+    Ok(match purpose {
+        Purpose::Capture => Vec::new(),
+        Purpose::BringBack => {
+            let newest = volume.list(sys)?.pop();
+            newest
+                .map(|newest| volume.view(&newest.name))
+                .into_iter()
+                .collect()
+        }
+        Purpose::TakeBack => {
+            let kept = volume.rollback().map(|rollback| rollback.kept(sys));
+            let kept = kept.transpose()?.into_iter().flatten();
+            kept.map(|kept| View::of(kept.path)).collect()
+        }
+    })
+}
+
 /// Where a rollback stands, as asked of the system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {

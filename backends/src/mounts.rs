@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Obstacle, Result};
@@ -18,6 +18,8 @@ pub struct Mount {
     pub root: PathBuf,
     /// "btrfs", "ext4".
     pub fstype: String,
+    /// The file system, as `major:minor`: the same for all mounts of it.
+    pub device: String,
 }
 
 /// All mounts of this process's namespace, in the order they were made.
@@ -43,8 +45,8 @@ fn parse_line(line: &[u8]) -> Result<Mount> {
     };
     let fields: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
     let dash = fields.iter().position(|f| *f == b"-").ok_or_else(wrong)?;
-    let (Some(root), Some(point), Some(fstype)) =
-        (fields.get(3), fields.get(4), fields.get(dash + 1))
+    let [device, root, point, fstype] = [2, 3, 4, dash + 1].map(|at| fields.get(at));
+    let (Some(device), Some(root), Some(point), Some(fstype)) = (device, root, point, fstype)
     else {
         return Err(wrong());
     };
@@ -52,6 +54,7 @@ fn parse_line(line: &[u8]) -> Result<Mount> {
         point: unescape(point),
         root: unescape(root),
         fstype: String::from_utf8_lossy(fstype).into_owned(),
+        device: String::from_utf8_lossy(device).into_owned(),
     })
 }
 
@@ -82,15 +85,31 @@ fn unescape(field: &[u8]) -> PathBuf {
 /// Whether both paths, which have no symbolic links in them, are reached by one mount.
 pub fn is_one(path: &Path, other: &Path) -> Result<bool> {
     let all = read()?;
-    Ok(point(&all, path) == point(&all, other))
+    Ok(around(&all, path) == around(&all, other))
 }
 
-/// Where the mount is that `path` is reached by.
-fn point<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Path> {
-    let points = mounts.iter().map(|mount| mount.point.as_path());
-    points
-        .filter(|point| path.starts_with(point))
-        .max_by_key(|point| point.as_os_str().len())
+/// The mount that `path` is reached by, the last one if there are several at one point.
+pub fn around<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
+    let mounts = mounts.iter();
+    mounts
+        .filter(|mount| path.starts_with(&mount.point))
+        .max_by_key(|mount| mount.point.as_os_str().len())
+}
+
+/// Where else the folder `dir`, or a part of it, is mounted, as by a bind mount.
+pub fn elsewhere<'a>(mounts: &'a [Mount], dir: &Path) -> Vec<&'a Mount> {
+    let Some(here) = around(mounts, dir) else {
+        return Vec::new();
+    };
+    let part = here.root.join(dir.strip_prefix(&here.point).unwrap_or(dir));
+    let shows_it = |mount: &&Mount| {
+        mount.device == here.device
+            && mount.root.starts_with(&part)
+            && !mount.point.starts_with(dir)
+            // The kernel says so of a folder that is there no more.
+            && !mount.root.as_os_str().as_bytes().ends_with(b"//deleted")
+    };
+    mounts.iter().filter(shows_it).collect()
 }
 
 /// The mount points below `dir`.
@@ -125,6 +144,24 @@ mod tests {
         assert_eq!(mounts[1].fstype, "btrfs");
         assert_eq!(below(&mounts, Path::new("/srv/x y")).len(), 1);
         assert!(below(&mounts, Path::new("/srv/x y/m")).is_empty());
+    }
+
+    #[test]
+    fn finds_the_other_mounts_of_a_folder() {
+        // Linux 6.18: the whole of a file system, two binds of a folder of it, one of which was removed since.
+        let text = b"29 1 254:0 / / rw - ext4 /dev/vda rw\n\
+            40 29 7:1 / /srv rw - xfs /dev/loop1 rw\n\
+            41 29 7:1 /zeebe/data/raft /mnt/raft rw - xfs /dev/loop1 rw\n\
+            42 29 7:1 /zeebe/data//deleted /mnt/gone rw - xfs /dev/loop1 rw\n\
+            43 29 7:2 /zeebe/data /mnt/other rw - xfs /dev/loop2 rw\n";
+        let mounts = parse(text).unwrap();
+        let points = |dir: &str| -> Vec<_> {
+            let found = elsewhere(&mounts, Path::new(dir));
+            found.into_iter().map(|mount| mount.point.clone()).collect()
+        };
+        assert_eq!(points("/srv/zeebe/data"), [Path::new("/mnt/raft")]);
+        assert_eq!(points("/srv/zeebe/data/raft"), [Path::new("/mnt/raft")]);
+        assert!(points("/srv/zeebe/other").is_empty());
     }
 
     #[test]

@@ -29,6 +29,12 @@ macro_rules! contract {
                 a_mount_below_the_data_is_in_the_way
                 data_that_is_missing_can_be_put_back_and_not_captured
             }
+            obstacles {
+                what_cannot_be_moved_is_in_the_way
+                what_cannot_be_moved_further_down_is_not
+                a_read_only_mount_is_in_the_way
+                a_second_mount_of_a_folder_is_in_the_way
+            }
             snapshots {
                 a_snapshot_is_what_the_data_was
                 preparing_and_clearing_may_be_repeated
@@ -100,6 +106,8 @@ mod copy;
 mod detection;
 #[path = "contract/interruptions.rs"]
 mod interruptions;
+#[path = "contract/obstacles.rs"]
+mod obstacles;
 #[path = "contract/receiving.rs"]
 mod receiving;
 #[path = "contract/rollbacks.rs"]

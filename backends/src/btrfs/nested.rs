@@ -15,7 +15,7 @@ use crate::name::{SnapName, StageName};
 use crate::store::{self, Store};
 use crate::{
     Kept, Label, Obstacle, Progress, Purpose, Result, Rollback, Snapshot, View, Volume, VolumeId,
-    mounts,
+    brought_back, mounts,
 };
 
 /// A subvolume that holds a data directory.
@@ -97,7 +97,12 @@ impl Volume for Nested {
 
     fn obstacles(&self, sys: &dyn System, purpose: Purpose) -> Result<Vec<Obstacle>> {
         let mut found = mounts::obstacles(&self.data)?;
-        if purpose == Purpose::Capture {
+        if purpose != Purpose::Capture {
+            if found.is_empty() {
+                let sources = brought_back(self, sys, purpose)?;
+                found.extend(self.exchange().obstacles(&sources)?);
+            }
+        } else {
             let data = self.data.display();
             match &self.was {
                 Stands::Subvolume { .. } => {

@@ -16,7 +16,8 @@ use crate::exchange::{Exchange, Stands as Lies};
 use crate::name::SnapName;
 use crate::store::{self, Store};
 use crate::{
-    Error, Label, Obstacle, Purpose, Result, Rollback, Snapshot, View, Volume, VolumeId, mounts,
+    Error, Label, Obstacle, Purpose, Result, Rollback, Snapshot, View, Volume, VolumeId,
+    brought_back, mounts,
 };
 
 /// A folder of a subvolume, or all of one.
@@ -112,6 +113,9 @@ impl Volume for Within {
             }
             let ours = self.subvolume.join(store::NAME);
             found.extend(nested_subvolumes(sys, &self.subvolume, data, &ours)?);
+        } else if found.is_empty() {
+            let sources = brought_back(self, sys, purpose)?;
+            found.extend(self.exchange.obstacles(&sources)?);
         }
         Ok(found)
     }

@@ -5,6 +5,7 @@
 //! Must not know how the captured tree came to be, nor whose it is.
 
 pub(crate) mod entries;
+mod obstacles;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -20,7 +21,8 @@ use crate::mounts::{self, Mount};
 use crate::store::{self, Store};
 use crate::tree::{ByteString, Inode};
 use crate::{
-    Error, Kept, Label, Progress, Result, Rollback, SnapName, Snapshot, StageName, View, btrfs,
+    Error, Kept, Label, Obstacle, Progress, Result, Rollback, SnapName, Snapshot, StageName, View,
+    btrfs,
 };
 use entries::{Journal, Listing};
 
@@ -236,6 +238,24 @@ impl Exchange {
             Stands::Mount { .. } => vec![store::NAME.into()],
             Stands::Nothing | Stands::Folder(_) => Vec::new(),
         }
+    }
+
+    /// A folder of the file system that trees are staged on, which is there.
+    pub fn around(&self) -> &Path {
+        match self.by {
+            By::Name => self.data.parent().unwrap_or(&self.data),
+            By::Entry => &self.data,
+        }
+    }
+
+    /// What stands in the way of bringing any of `sources` back.
+    pub fn obstacles(&self, sources: &[View]) -> Result<Vec<Obstacle>> {
+        obstacles::of_swaps(self, sources)
+    }
+
+    /// What stands in the way of a clone that takes no one's place.
+    pub fn obstacles_of_clones(&self) -> Result<Vec<Obstacle>> {
+        obstacles::of_clones(self)
     }
 
     fn replaces(&self) -> Option<String> {

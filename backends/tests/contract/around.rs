@@ -143,6 +143,11 @@ fn point(path: &Path) -> (PathBuf, String) {
         .unwrap()
 }
 
+/// Where the mount is that `path` is in.
+pub fn mount_point(path: &Path) -> PathBuf {
+    point(path).0
+}
+
 /// The kernel writes a blank as `\040`; nothing else that is escaped is in a site.
 fn unescape(text: &str) -> String {
     text.replace("\\040", " ")
