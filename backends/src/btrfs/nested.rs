@@ -303,6 +303,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_takes_another_name_and_nothing_else() {
+        let volume = subvolume();
+        let [restored, undone] =
+            ["restore-1", "undo-2"].map(|name| StageName::try_from(name.to_owned()).unwrap());
+        let kept = Kept {
+            path: volume.at(restored.as_str()),
+            name: restored.clone(),
+            label: None,
+            identity: "5ab1".to_owned(),
+        };
+        insta::assert_snapshot!(lines(volume.take_kept(&kept, &undone, &Label::new())), @r"
+        mkdir -p -m 700 '/srv/zeebe 0/.zeebe-snap/data'
+        install -m 600 /dev/stdin '/srv/zeebe 0/.zeebe-snap/data/undo-2.json'   # 56 bytes
+        mv -nT '/srv/zeebe 0/.zeebe-snap/data/restore-1' '/srv/zeebe 0/.zeebe-snap/data/undo-2'
+        ");
+        insta::assert_snapshot!(lines(volume.put_back(&restored, &undone)), @r"
+        mv -nT '/srv/zeebe 0/.zeebe-snap/data/undo-2' '/srv/zeebe 0/.zeebe-snap/data/restore-1'
+        rm -f '/srv/zeebe 0/.zeebe-snap/data/undo-2.seal'
+        rm -f '/srv/zeebe 0/.zeebe-snap/data/undo-2.json'
+        rmdir --ignore-fail-on-non-empty '/srv/zeebe 0/.zeebe-snap/data'
+        rmdir --ignore-fail-on-non-empty '/srv/zeebe 0/.zeebe-snap'
+        ");
+        insta::assert_snapshot!(lines(volume.forget_kept(&restored)), @r"
+        rm -f '/srv/zeebe 0/.zeebe-snap/data/restore-1.seal'
+        rm -f '/srv/zeebe 0/.zeebe-snap/data/restore-1.json'
+        rmdir --ignore-fail-on-non-empty '/srv/zeebe 0/.zeebe-snap/data'
+        rmdir --ignore-fail-on-non-empty '/srv/zeebe 0/.zeebe-snap'
+        ");
+        insta::assert_snapshot!(lines(volume.discard(&undone)), @r"
+        btrfs subvolume delete '/srv/zeebe 0/.zeebe-snap/data/undo-2'
+        rm -rf '/srv/zeebe 0/.zeebe-snap/data/undo-2'
+        rm -f '/srv/zeebe 0/.zeebe-snap/data/undo-2.seal'
+        rm -f '/srv/zeebe 0/.zeebe-snap/data/undo-2.json'
+        rmdir --ignore-fail-on-non-empty '/srv/zeebe 0/.zeebe-snap/data'
+        rmdir --ignore-fail-on-non-empty '/srv/zeebe 0/.zeebe-snap'
+        ");
+    }
+
+    #[test]
     fn an_id_opens_as_the_same_volume() {
         let volume = subvolume();
         assert_eq!(crate::open(&volume.id()).unwrap().id(), volume.id());

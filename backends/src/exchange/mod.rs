@@ -431,3 +431,70 @@ impl Rollback for Exchange {
         self.forget(kept)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(actions: Vec<Action>) -> String {
+        actions.iter().map(|action| format!("{action}\n")).collect()
+    }
+
+    fn stage(name: &str) -> StageName {
+        StageName::try_from(name.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn what_is_kept_gets_its_name_last() {
+        let was = Stands::Mount {
+            root: Inode { ino: 2, born: None },
+            part: "/".into(),
+            fstype: "ext4".to_owned(),
+        };
+        let exchange = Exchange::new(Path::new("/srv/data"), was);
+        let kept = Kept {
+            name: stage("restore-1"),
+            path: "/srv/data/.zeebe-snap/restore-1".into(),
+            label: None,
+            identity: "inode 12".to_owned(),
+        };
+        let (kept_as, undone) = (&kept.name, &stage("undo-2"));
+        insta::assert_snapshot!(lines(exchange.take_kept(&kept, undone, &Label::new())), @r"
+        mkdir -p -m 700 /srv/data/.zeebe-snap
+        install -m 600 /dev/stdin /srv/data/.zeebe-snap/undo-2.json   # 67 bytes
+        install -m 600 /dev/stdin /srv/data/.zeebe-snap/undo-2.seal   # which folder /srv/data/.zeebe-snap/restore-1 is
+        mv -nT /srv/data/.zeebe-snap/restore-1 /srv/data/.zeebe-snap/undo-2
+        ");
+        insta::assert_snapshot!(lines(exchange.put_back(kept_as, undone)), @r"
+        mv -nT /srv/data/.zeebe-snap/undo-2 /srv/data/.zeebe-snap/restore-1
+        rm -rf /srv/data/.zeebe-snap/.undo-2.*   # the journal of the exchange
+        rm -f /srv/data/.zeebe-snap/undo-2.seal
+        rm -f /srv/data/.zeebe-snap/undo-2.json
+        rmdir --ignore-fail-on-non-empty /srv/data/.zeebe-snap
+        ");
+        insta::assert_snapshot!(lines(exchange.forget_kept(kept_as)), @r"
+        rm -rf /srv/data/.zeebe-snap/.restore-1.*   # the journal of the exchange
+        rm -f /srv/data/.zeebe-snap/restore-1.seal
+        rm -f /srv/data/.zeebe-snap/restore-1.json
+        rmdir --ignore-fail-on-non-empty /srv/data/.zeebe-snap
+        ");
+    }
+
+    #[test]
+    fn what_is_received_is_cloned_out_of_the_other_volume() {
+        let exchange = Exchange {
+            subvolume: true,
+            ..Exchange::new(Path::new("/srv/data"), Stands::Nothing)
+        };
+        let exchange = exchange.receiving(Path::new("/mnt/other disk"), &["lost+found".into()]);
+        let from = Snapshot {
+            name: SnapName::try_from("zeebe-snap-1".to_owned()).unwrap(),
+            identity: "619bf1db".to_owned(),
+            label: None,
+        };
+        insta::assert_snapshot!(lines(exchange.stage(&from, &stage("restore-1"), &Label::new())), @r"
+        mkdir -p -m 700 /srv/.zeebe-snap/data
+        btrfs subvolume create /srv/.zeebe-snap/data/restore-1 && cp -a --reflink=auto '/mnt/other disk'/. /srv/.zeebe-snap/data/restore-1/   # without lost+found
+        ");
+    }
+}

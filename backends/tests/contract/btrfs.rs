@@ -6,12 +6,13 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use zeebe_snap_backends::action::perform_all;
 use zeebe_snap_backends::{Obstacle, Purpose, SnapName, Volume};
 
 use crate::attempt::Attempt;
 use crate::site::{ODD, Site, furnish, run};
 use crate::snapshots::{label, take};
-use crate::{Fixture, host, snap, tree};
+use crate::{Fixture, host, perform, snap, tree};
 
 /// The contract, and what only btrfs must hold.
 macro_rules! btrfs {
@@ -373,6 +374,20 @@ fn a_nested_subvolume_is_kept_with_what_is_replaced<L: Layout>() {
     is_in(&kept[0].path);
     attempt.reverse();
     is_in(fixture.data());
+
+    // What cannot be let go of is still kept, and said to be.
+    attempt.swap();
+    let release = attempt.rollback.discard(&attempt.stage);
+    assert!(perform_all(&release, &host(), &|| false).is_err());
+    let volume = fixture.volume();
+    let rollback = volume.rollback().unwrap();
+    assert_eq!(rollback.kept(&host()).unwrap(), kept);
+    is_in(&kept[0].path);
+    for nested in ["nested", "raft-partition/nested"] {
+        subvolume(&[&"delete", &kept[0].path.join(nested)]);
+    }
+    perform(&release);
+    assert_eq!(rollback.kept(&host()).unwrap(), []);
 }
 
 fn what_is_not_frozen_is_no_snapshot_of_ours<L: Layout>() {
