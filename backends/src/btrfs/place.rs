@@ -149,9 +149,11 @@ pub fn delete_if_there(sys: &dyn System, path: &Path) -> Result<()> {
     if is_subvolume(path)? {
         sys.run(&btrfs(["subvolume", "delete"]).arg(path))?;
     }
-    // One that was deleted may come back after a power cut until then.
-    let around = path.parent().unwrap_or(path);
-    Action::Sync(around.to_owned()).perform(sys, &|| false)
+    // One that was deleted, now or by a try that was cut, may come back after a power cut until then.
+    match path.parent().filter(|around| around.exists()) {
+        Some(around) => Action::Sync(around.to_owned()).perform(sys, &|| false),
+        None => Ok(()),
+    }
 }
 
 /// Deletes a subvolume in `store`. A commit of its own (`delete -C`) can wait for the file system's next, up to 30 s; a

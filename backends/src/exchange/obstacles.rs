@@ -125,7 +125,7 @@ impl Place {
         if at.f_flag.contains(StatVfsMountFlags::RDONLY) {
             return Ok(vec![Obstacle {
                 what: format!("{} is mounted read-only", around.display()),
-                why: "what is staged and kept stands there".to_owned(),
+                why: "snapshots, and what is staged and kept, are written there".to_owned(),
                 todo: "look into why it is (the kernel does that after an error, too); mount it writable"
                     .to_owned(),
             }]);

@@ -159,6 +159,14 @@ fn undone<F: Fixture>(ruin: impl FnOnce(&F), work: impl FnOnce(&F)) {
     }
     remove(&*fixture.volume(), &name);
     no_trace(fixture.site(), fixture.data(), &before, "nothing is left");
+    // It may be asked for again.
+    let volume = fixture.volume();
+    let rollback = volume.rollback().unwrap();
+    for name in ["restore-1", "undo-1"] {
+        perform(&rollback.discard(&stage(name)));
+        perform(&rollback.forget_kept(&stage(name)));
+    }
+    no_trace(fixture.site(), fixture.data(), &before, "nothing is left");
 }
 
 pub fn a_restore_of_deleted_data_is_undone<F: Fixture>() {
