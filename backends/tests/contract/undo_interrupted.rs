@@ -77,7 +77,13 @@ pub fn what_is_kept_is_taken_or_not<F: Fixture>() {
         perform(&puts_back());
         as_it_was(when);
     });
-    perform(&takes());
+    // One that was swapped and taken back, and so has more to be put away.
+    let takes_back = || {
+        perform(&takes());
+        undo.swap();
+        undo.reverse();
+    };
+    takes_back();
     let what = What::PutBack(name.clone(), undo.stage.clone());
     cut_everywhere(&task(&*volume, what), |when| {
         match undo.progress() {
@@ -92,7 +98,7 @@ pub fn what_is_kept_is_taken_or_not<F: Fixture>() {
         }
         perform(&puts_back());
         as_it_was(when);
-        perform(&takes());
+        takes_back();
     });
 }
 
