@@ -45,6 +45,7 @@ pub fn state(
         main,
         invocation: None,
         dependants: Vec::new(),
+        gated: false,
         seen,
         trouble: trouble(start)
             .or(stop.and_then(trouble))

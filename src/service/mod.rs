@@ -3,6 +3,7 @@
 //! Must not know volumes, snapshots or plans, and does not prove that anything is down: that is `process`.
 
 mod command;
+mod gate;
 pub mod launch;
 mod systemd;
 
@@ -26,6 +27,8 @@ pub struct State {
     pub invocation: Option<String>,
     /// Active units that systemd takes down with it.
     pub dependants: Vec<String>,
+    /// Whether its gate is closed: see [`close_gate`].
+    pub gated: bool,
     /// What was seen, for messages: "active (running)".
     pub seen: String,
     /// What stands in the way of controlling it.
@@ -76,7 +79,7 @@ impl Desk {
 /// Asks the service.
 pub fn state(desk: &Desk, broker: &Broker, holders: &[Holder]) -> Result<State> {
     match &broker.service {
-        Service::Systemd { unit } => systemd::state(&*desk.tools, unit),
+        Service::Systemd { unit } => systemd::state(&*desk.tools, Path::new(gate::UNITS), unit),
         Service::Command {
             start, stop, log, ..
         } => command::state(&desk.record(broker), start, stop.as_deref(), log, holders),
@@ -120,6 +123,42 @@ pub fn start(
             log,
             ..
         } => command::start(&desk.record(broker), start, environment, log, lock),
+    }
+}
+
+/// What became of a gate that was to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// It was closed now.
+    Closed,
+    /// An earlier run has closed it.
+    AlreadyClosed,
+    /// This kind of service has none: nobody but this program starts it.
+    None,
+}
+
+/// Keeps everybody, this program too, from starting the broker until [`open_gate`], whatever becomes of this program or
+/// the host. A broker that runs is left to run. An error means that it may be open, or closed.
+pub fn close_gate(desk: &Desk, broker: &Broker) -> Result<Gate> {
+    match &broker.service {
+        Service::Systemd { unit } => gate::close(&*desk.tools, Path::new(gate::UNITS), unit),
+        Service::Command { .. } => Ok(Gate::None),
+    }
+}
+
+/// Lets the broker be started again, and starts nothing. An open gate is not an error.
+pub fn open_gate(desk: &Desk, broker: &Broker) -> Result<()> {
+    match &broker.service {
+        Service::Systemd { unit } => gate::open(&*desk.tools, Path::new(gate::UNITS), unit),
+        Service::Command { .. } => Ok(()),
+    }
+}
+
+/// What a dry run prints for closing the gate and for opening it.
+pub fn gate_lines(broker: &Broker) -> (Vec<String>, Vec<String>) {
+    match &broker.service {
+        Service::Systemd { unit } => gate::lines(unit),
+        Service::Command { .. } => (Vec::new(), Vec::new()),
     }
 }
 

@@ -1,21 +1,27 @@
 //! Brokers as systemd units. State is asked with `systemctl show`; texts are never matched.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use zeebe_snap_backends::cmd::{Cmd, System};
 
-use super::{Phase, State};
+use super::{Phase, State, gate};
 use crate::process::Process;
 
-fn systemctl(words: &[&str], unit: &str) -> Cmd {
+/// `systemctl WORDS -- UNIT`.
+pub fn systemctl(words: &[&str], unit: &str) -> Cmd {
     Cmd::new("systemctl")
         .args(words.iter().copied())
         .arg("--")
         .arg(unit)
 }
 
-fn show(unit: &str) -> Cmd {
-    let properties = "--property=LoadState,ActiveState,SubState,MainPID,CanStart,CanStop,InvocationID,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo";
-    systemctl(&["show", properties], unit)
+/// Asks for properties of a unit.
+pub fn show(properties: &[&str], unit: &str) -> Cmd {
+    systemctl(
+        &["show", &format!("--property={}", properties.join(","))],
+        unit,
+    )
 }
 
 fn stop(unit: &str) -> Cmd {
@@ -27,7 +33,7 @@ fn start_line(unit: &str, dependants: &[String]) -> Cmd {
     systemctl(&["start"], unit).args(dependants)
 }
 
-pub fn state(tools: &dyn System, unit: &str) -> Result<State> {
+pub fn state(tools: &dyn System, units: &Path, unit: &str) -> Result<State> {
     let shown = ask(tools, unit)?;
     let main = match shown.main_pid {
         0 => None,
@@ -44,11 +50,13 @@ pub fn state(tools: &dyn System, unit: &str) -> Result<State> {
         trouble: shown.trouble(unit),
         invocation: Some(shown.invocation).filter(|id| !id.is_empty()),
         dependants,
+        gated: gate::is_there(units, &shown.id)?,
     })
 }
 
 fn ask(tools: &dyn System, unit: &str) -> Result<Shown> {
-    parse(&tools.run(&show(unit))?)
+    let properties = [&PROPERTIES[..], &DEPENDANTS[..]].concat();
+    parse(&tools.run(&show(&properties, unit))?)
 }
 
 /// Active units that go down with the one shown, and those that go down with them.
@@ -91,6 +99,17 @@ pub fn lines(unit: &str) -> (String, String) {
     (stop(unit).to_string(), start_line(unit, &[]).to_string())
 }
 
+const PROPERTIES: [&str; 8] = [
+    "Id",
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "MainPID",
+    "CanStart",
+    "CanStop",
+    "InvocationID",
+];
+
 /// Properties that name units which go down with a unit (systemd.unit(5), mapping of unit properties to their inverses).
 const DEPENDANTS: [&str; 5] = [
     "RequiredBy",
@@ -102,6 +121,7 @@ const DEPENDANTS: [&str; 5] = [
 
 #[derive(Debug, PartialEq, Eq)]
 struct Shown {
+    id: String,
     load: String,
     active: String,
     sub: String,
@@ -135,45 +155,78 @@ impl Shown {
 }
 
 fn parse(output: &[u8]) -> Result<Shown> {
-    let text = String::from_utf8_lossy(output);
-    let field = |name: &str| {
-        let found = text
+    let shown = Properties::of(output);
+    Ok(Shown {
+        id: shown.text("Id")?,
+        load: shown.text("LoadState")?,
+        active: shown.text("ActiveState")?,
+        sub: shown.text("SubState")?,
+        // Only services have one; what goes down with a broker may be a target.
+        main_pid: match shown.text("MainPID") {
+            Ok(pid) => pid.parse().context("MainPID of systemctl show")?,
+            Err(_) => 0,
+        },
+        can_start: shown.yes("CanStart")?,
+        can_stop: shown.yes("CanStop")?,
+        invocation: shown.text("InvocationID")?,
+        // A property that this systemd does not have names nobody.
+        dependants: DEPENDANTS
+            .iter()
+            .filter_map(|name| shown.list(name).ok())
+            .flatten()
+            .collect(),
+    })
+}
+
+/// What `systemctl show` prints: a line each.
+#[derive(Debug)]
+pub struct Properties(String);
+
+impl Properties {
+    /// Of its output.
+    pub fn of(output: &[u8]) -> Properties {
+        Properties(String::from_utf8_lossy(output).into_owned())
+    }
+
+    /// One that is text.
+    pub fn text(&self, name: &str) -> Result<String> {
+        let found = self
+            .0
             .lines()
             .filter_map(|line| line.split_once('='))
             .find(|(key, _)| *key == name);
         found
             .map(|(_, value)| value.to_owned())
             .with_context(|| format!("systemctl show gives no {name}"))
-    };
-    let yes = |name: &str| match field(name)?.as_str() {
-        "yes" => Ok(true),
-        "no" => Ok(false),
-        other => bail!("systemctl show gives {name}={other}"),
-    };
-    Ok(Shown {
-        load: field("LoadState")?,
-        active: field("ActiveState")?,
-        sub: field("SubState")?,
-        // Only services have one; what goes down with a broker may be a target.
-        main_pid: match field("MainPID") {
-            Ok(pid) => pid.parse().context("MainPID of systemctl show")?,
-            Err(_) => 0,
-        },
-        can_start: yes("CanStart")?,
-        can_stop: yes("CanStop")?,
-        invocation: field("InvocationID")?,
-        // A property that this systemd does not have names nobody.
-        dependants: DEPENDANTS
-            .iter()
-            .filter_map(|name| field(name).ok())
-            .flat_map(|units| {
-                units
-                    .split_whitespace()
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
-            })
-            .collect(),
-    })
+    }
+
+    /// One that is yes or no.
+    pub fn yes(&self, name: &str) -> Result<bool> {
+        match self.text(name)?.as_str() {
+            "yes" => Ok(true),
+            "no" => Ok(false),
+            other => bail!("systemctl show gives {name}={other}"),
+        }
+    }
+
+    /// One that is a list of names or paths. Those with a backslash, as `zeebe\x2d1.service` has one, are printed as a shell
+    /// would want them: in double quotes, with backslashes before what is special there (shell_maybe_quote() of systemd).
+    pub fn list(&self, name: &str) -> Result<Vec<String>> {
+        let text = self.text(name)?;
+        let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+        let mut chars = text.chars();
+        while let Some(c) = chars.next() {
+            match c {
+                '"' => quoted = !quoted,
+                '\\' if quoted => word.extend(chars.next()),
+                ' ' if !quoted => words.push(std::mem::take(&mut word)),
+                c => word.push(c),
+            }
+        }
+        words.push(word);
+        words.retain(|word| !word.is_empty());
+        Ok(words)
+    }
 }
 
 #[cfg(test)]
@@ -182,7 +235,7 @@ mod tests {
 
     /// `systemctl show --property=…`, systemd 252 (Debian 12), of a running unit.
     const RUNNING: &[u8] =
-        b"MainPID=44\nRequiredBy=dependant.service\nRequisiteOf=\nBoundBy=\nConsistsOf=\n\
+        b"Id=zeebe.service\nMainPID=44\nRequiredBy=dependant.service\nRequisiteOf=\nBoundBy=\nConsistsOf=\n\
         PropagatesStopTo=\nLoadState=loaded\nActiveState=active\nSubState=running\nCanStart=yes\nCanStop=yes\nInvocationID=199d712da9fd47e2aa916a000a3e5846\n";
 
     #[test]
@@ -197,6 +250,26 @@ mod tests {
             ),
             ("active", 44, None)
         );
+    }
+
+    #[test]
+    fn names_with_a_backslash_are_read_out_of_their_quotes() {
+        // systemd 252 (Debian 12).
+        let output = Properties::of(
+            br#"RequiredBy=a.service "d\\x2de.service" z.target
+DropInPaths="/etc/systemd/system/a\\x2db.service.d/zeebe-snap-gate.conf"
+BoundBy=
+"#,
+        );
+        assert_eq!(
+            output.list("RequiredBy").unwrap(),
+            ["a.service", r"d\x2de.service", "z.target"]
+        );
+        assert_eq!(
+            output.list("DropInPaths").unwrap(),
+            [r"/etc/systemd/system/a\x2db.service.d/zeebe-snap-gate.conf"]
+        );
+        assert_eq!(output.list("BoundBy").unwrap(), [""; 0]);
     }
 
     #[test]
