@@ -16,7 +16,7 @@ use zeebe_snap_backends::action::write_durably;
 use zeebe_snap_backends::cmd::{Cmd, System, quote};
 
 use super::Gate;
-use super::systemd::{Properties, show, systemctl};
+use super::systemd::{Properties, show};
 
 /// Where an administrator's units are; drop-ins of a unit are read there wherever the unit itself is.
 pub const UNITS: &str = "/etc/systemd/system";
@@ -151,10 +151,8 @@ pub fn open(tools: &dyn System, units: &Path, unit: &str) -> Result<()> {
         action.perform(tools, &|| false)?;
     }
     // It is open. What follows is tidiness, and no reason to leave a broker down.
-    for cmd in after_opening(unit) {
-        if let Err(error) = tools.run(&cmd) {
-            tracing::warn!(%error, "after the gate was opened");
-        }
+    if let Err(error) = tools.run(&reload()) {
+        tracing::warn!(%error, "after the gate was opened");
     }
     Ok(())
 }
@@ -166,11 +164,6 @@ fn removal(gate: &Path) -> Vec<Action> {
         .into_iter()
         .flatten()
         .collect()
-}
-
-/// Starts that the gate refused count towards StartLimitBurst=, and must not stand in the way of the one to come.
-fn after_opening(unit: &str) -> [Cmd; 2] {
-    [reload(), systemctl(&["reset-failed"], unit)]
 }
 
 /// What a dry run prints. An alias is not resolved, since that has to be asked.
@@ -193,7 +186,7 @@ pub fn lines(unit: &str) -> (Vec<String>, Vec<String>) {
     let open = removal(&gate)
         .iter()
         .map(ToString::to_string)
-        .chain(after_opening(unit).iter().map(ToString::to_string))
+        .chain([reload().to_string()])
         .collect();
     (close, open)
 }
@@ -298,13 +291,7 @@ mod tests {
         open(&systemd, dir.path(), "broker.service").unwrap();
         assert!(!systemd.is_shut() && !is_there(dir.path(), systemd.id).unwrap());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-        assert_eq!(
-            systemd.ran(),
-            [
-                "systemctl daemon-reload",
-                "systemctl reset-failed -- broker.service"
-            ]
-        );
+        assert_eq!(systemd.ran(), ["systemctl daemon-reload"]);
         open(&systemd, dir.path(), "broker.service").unwrap();
         assert_eq!(systemd.ran(), [""; 0]);
     }
@@ -366,7 +353,6 @@ mod tests {
         rm -f /etc/systemd/system/zeebe@1.service.d/zeebe-snap-gate.conf
         rmdir --ignore-fail-on-non-empty /etc/systemd/system/zeebe@1.service.d
         systemctl daemon-reload
-        systemctl reset-failed -- zeebe@1
         ");
     }
 }

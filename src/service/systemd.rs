@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use zeebe_snap_backends::cmd::{Cmd, System};
+use zeebe_snap_backends::cmd::{Cmd, RunError, System};
 
 use super::{Phase, State, gate};
 use crate::process::Process;
@@ -89,10 +89,41 @@ pub fn kill(tools: &dyn System, unit: &str) -> Result<()> {
 }
 
 pub fn start(tools: &dyn System, unit: &str, dependants: &[String]) -> Result<()> {
-    tools
-        .run(&start_line(unit, dependants))
-        .with_context(|| format!("start {unit}"))?;
+    let line = start_line(unit, dependants);
+    let mut started = tools.run(&line);
+    if started.is_err() {
+        let limited = start_limit_hit(tools, unit, dependants)?;
+        if let Some((first, others)) = limited.split_first() {
+            tools.run(&systemctl(&["reset-failed"], first).args(others))?;
+            started = tools.run(&line);
+        }
+    }
+    started.with_context(|| format!("start {unit}"))?;
     Ok(())
+}
+
+/// Those that systemd does not start because they were started too often of late (StartLimitBurst=). That is for units
+/// that start by themselves again and again; who stopped one has to get it started.
+fn start_limit_hit(
+    tools: &dyn System,
+    unit: &str,
+    dependants: &[String],
+) -> Result<Vec<String>, RunError> {
+    let mut limited = Vec::new();
+    for unit in [unit]
+        .into_iter()
+        .chain(dependants.iter().map(String::as_str))
+    {
+        let shown = Properties::of(&tools.run(&show(&["Result"], unit))?);
+        // Not every kind of unit has results.
+        if shown
+            .text("Result")
+            .is_ok_and(|result| result == "start-limit-hit")
+        {
+            limited.push(unit.to_owned());
+        }
+    }
+    Ok(limited)
 }
 
 pub fn lines(unit: &str) -> (String, String) {
