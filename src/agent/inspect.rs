@@ -1,6 +1,6 @@
 //! What an agent sees. Reads only.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use zeebe_snap_backends::copy::Copy;
@@ -8,10 +8,12 @@ use zeebe_snap_backends::{DRIVERS, Driver, Purpose, System, driver};
 
 use super::post::{Post, Posts};
 use super::protocol::{Receiving, Seen, VolumeSeen};
+use crate::config::Broker;
 use crate::id::NodeId;
 use crate::plan::Source;
-use crate::process::{Holder, Process, holders};
+use crate::process::{self, Holder, Process, holders};
 use crate::service::{self, Instance, Phase};
+use crate::zeebe::settings::{self, Settings, Sources};
 use crate::zeebe::{api, data, version};
 
 /// Looks at all brokers of this host.
@@ -27,7 +29,7 @@ pub fn inspect(posts: &Posts) -> Result<Vec<Seen>> {
 fn see(posts: &Posts, post: &Post, holders: Vec<Holder>) -> Result<Seen> {
     let broker = &post.broker;
     let said = |error: anyhow::Error| format!("{error:#}");
-    Ok(Seen {
+    let mut seen = Seen {
         node: broker.node_id,
         volume: volume(&*posts.desk.tools, &post.data, &broker.backend).map_err(said),
         service: service::state(&posts.desk, broker, &holders)?,
@@ -41,6 +43,28 @@ fn see(posts: &Posts, post: &Post, holders: Vec<Holder>) -> Result<Seen> {
             .collect(),
         data: post.data.clone(),
         holders,
+        settings: Err(String::new()),
+    };
+    seen.settings = settings(posts, broker, &seen).map_err(said);
+    Ok(seen)
+}
+
+/// What the broker is told: what the process that runs was started with, or what it would be started with.
+fn settings(posts: &Posts, broker: &Broker, seen: &Seen) -> Result<Settings> {
+    let runs = seen.process().map(process::start_of).transpose()?;
+    let start = match runs.flatten() {
+        Some(start) => start,
+        None => service::would_start(&posts.desk, broker)?,
+    };
+    let content = |path: &PathBuf| {
+        let content = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        Ok((path.clone(), content))
+    };
+    settings::read(&Sources {
+        files: broker.config.iter().map(content).collect::<Result<_>>()?,
+        environment: start.environment,
+        arguments: start.arguments,
+        base: broker.install.clone(),
     })
 }
 

@@ -17,6 +17,7 @@ use crate::process::Holder;
 use crate::service;
 use crate::zeebe::api::Api;
 use crate::zeebe::data::DataFolder;
+use crate::zeebe::settings::Settings;
 use crate::zeebe::version::Version;
 
 /// Goes up when what is said changes its meaning.
@@ -155,6 +156,8 @@ pub struct Seen {
     pub api: Result<Api, String>,
     /// What the data folder says of itself.
     pub folder: Result<DataFolder, String>,
+    /// What the broker is told: config files of cluster.toml, environment, command line; or why that does not read.
+    pub settings: Result<Settings, String>,
     /// The version of the install named in cluster.toml.
     pub installed: Option<Version>,
     /// The config files of cluster.toml that cannot be read, and why.

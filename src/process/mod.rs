@@ -7,6 +7,7 @@ mod writers;
 
 pub use holders::holders;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -208,6 +209,57 @@ fn command(pid: i32) -> Result<String> {
     })
 }
 
+/// What a process was started with. Values of the environment are secrets.
+#[derive(Clone, Default)]
+pub struct Start {
+    /// Its environment, as it was at its start.
+    pub environment: BTreeMap<String, String>,
+    /// The words of its command line.
+    pub arguments: Vec<String>,
+}
+
+/// Names only: values may be secrets, and so may arguments.
+impl fmt::Debug for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&String> = self.environment.keys().collect();
+        f.debug_struct("Start")
+            .field("environment", &names)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What `process` was started with; `None` if it has ended. Needs root for processes of others.
+pub fn start_of(process: &Process) -> Result<Option<Start>> {
+    let read = |what: &str| {
+        let path = format!("/proc/{}/{what}", process.pid);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if gone(&error) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("read {path}")),
+        }
+    };
+    let (Some(environment), Some(arguments)) = (read("environ")?, read("cmdline")?) else {
+        return Ok(None);
+    };
+    // Read by number: it is of this process if that has the number still.
+    if Process::find(process.pid)?.as_ref() != Some(process) {
+        return Ok(None);
+    }
+    let words = |bytes: Vec<u8>| -> Vec<String> {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let text = text.strip_suffix('\0').unwrap_or(&text);
+        text.split('\0').map(str::to_owned).collect()
+    };
+    let pair = |word: &String| {
+        let (name, value) = word.split_once('=')?;
+        Some((name.to_owned(), value.to_owned()))
+    };
+    Ok(Some(Start {
+        environment: words(environment).iter().filter_map(pair).collect(),
+        arguments: words(arguments),
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,6 +343,28 @@ mod tests {
                 .is_empty()
         );
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn what_a_process_was_started_with_is_read() {
+        let mut child = std::process::Command::new("sleep")
+            .args(["1000"])
+            .env_clear()
+            .env("ZEEBE_NODE", "a=b")
+            .spawn()
+            .unwrap();
+        let process = Process::find(i32::try_from(child.id()).unwrap())
+            .unwrap()
+            .unwrap();
+        let start = start_of(&process).unwrap().unwrap();
+        assert_eq!(start.arguments, ["sleep", "1000"]);
+        assert_eq!(
+            start.environment,
+            BTreeMap::from([("ZEEBE_NODE".to_owned(), "a=b".to_owned())])
+        );
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(start_of(&process).unwrap().is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Must not know volumes, snapshots or plans, and does not prove that anything is down: that is `process`.
 
 mod command;
+mod environment;
 mod gate;
 pub mod launch;
 mod systemd;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use zeebe_snap_backends::host::Host;
 
 use crate::config::{Broker, Service};
-use crate::process::{Holder, Process};
+use crate::process::{Holder, Process, Start};
 
 /// What a service says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +160,16 @@ pub fn gate_lines(broker: &Broker) -> (Vec<String>, Vec<String>) {
     match &broker.service {
         Service::Systemd { unit } => gate::lines(unit),
         Service::Command { .. } => (Vec::new(), Vec::new()),
+    }
+}
+
+/// What a broker that is down would be started with: its environment and its command line.
+pub fn would_start(desk: &Desk, broker: &Broker) -> Result<Start> {
+    match &broker.service {
+        Service::Systemd { unit } => environment::of_unit(&*desk.tools, unit),
+        Service::Command {
+            start, environment, ..
+        } => Ok(environment::of_command(start, environment)),
     }
 }
 
