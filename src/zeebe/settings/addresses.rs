@@ -4,7 +4,7 @@
 //! people, and to them it tells what the file was.
 //!
 //! What is a host: an IP address or a name with a dot wherever it stands whole in a value (`127.0.0.1` is not in
-//! `127.0.0.11`, nor `a.example` in `b.a.example`). A name of one label could be any word, so it counts before a port, as
+//! `127.0.0.11`, nor `a.example` in `b.a.example`) and is not part of a path. A name of one label could be any word, so it counts before a port, as
 //! the host of a URL, or under a key that asks for a host.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -138,8 +138,9 @@ fn occurrences(value: &str, host: &str, asks: bool) -> impl Iterator<Item = Rang
         let port = after
             .strip_prefix(':')
             .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        let in_path = before.ends_with('/') && !before.ends_with("//");
         let authority = before.ends_with("//") || before.ends_with('@');
-        if whole_before && whole_after && (!plain || asks || port || authority) {
+        if whole_before && whole_after && !in_path && (!plain || asks || port || authority) {
             ranges.push(start..end);
         }
         from = end;

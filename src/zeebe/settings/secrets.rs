@@ -121,11 +121,16 @@ fn by_lines(text: &str, parsed: bool) -> String {
         let blanks = after(0, &[' ', '\t']);
         let comment = body[blanks..].starts_with(['#', '!']);
         let indent = after(blanks, &['#', '!', ' ', '\t']);
-        let item = body[indent..].starts_with('-');
+        let item = body[indent..].starts_with("- ");
         if let Some((of_comment, depth)) = nest {
             let deeper = indent > depth || (indent == depth && item);
             if !body.is_empty() && of_comment == comment && deeper {
-                out.push_str(&body[..indent]);
+                let sign = if item {
+                    body.len().min(indent + 2)
+                } else {
+                    indent
+                };
+                out.push_str(&body[..sign]);
                 out.push_str(MASK);
                 out.push_str(&line[body.len()..]);
                 continue;
@@ -148,7 +153,8 @@ fn by_lines(text: &str, parsed: bool) -> String {
                 let rest = &body[whole.end()..];
                 let opens =
                     rest.is_empty() || rest.starts_with(['|', '>']) || rest.starts_with('#');
-                if opens && (comment || !parsed) {
+                // A value may go on further in, too.
+                if !parsed || (opens && comment) {
                     nest = Some((comment, indent));
                 }
                 out.push_str(&body[..whole.end()]);

@@ -1,3 +1,6 @@
+mod spelling;
+mod texts;
+
 use super::*;
 
 fn sources(files: &[(&str, &str)], environment: &[(&str, &str)], arguments: &[&str]) -> Sources {
