@@ -46,6 +46,7 @@ fn file(parts: &[String], joints: &[usize], value: u32) -> String {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn any_mix_of_spellings_is_one_value_and_the_environment_wins(
         first in prop::collection::vec(0..5usize, 4),
