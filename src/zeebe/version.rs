@@ -1,5 +1,6 @@
 //! Zeebe versions and which of them may start on whose data.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -75,6 +76,16 @@ pub struct Learned {
 }
 
 impl Version {
+    /// Which of the two is newer; a pre-release comes before its release.
+    pub fn compare(&self, other: &Version) -> Ordering {
+        let numbers = |version: &Version| (version.major, version.minor, version.patch);
+        let release = |version: &Version| version.pre.is_empty();
+        numbers(self)
+            .cmp(&numbers(other))
+            .then_with(|| release(self).cmp(&release(other)))
+            .then_with(|| self.pre.cmp(&other.pre))
+    }
+
     /// Why a broker of this version may not start on data of `source`; `None` if it may.
     ///
     /// Zeebe refuses some of these by itself and accepts a downgrade, deleting snapshots it cannot read

@@ -12,6 +12,7 @@
 
 mod addresses;
 mod cluster;
+mod data_folder;
 mod every_instance_is_back;
 mod faults;
 mod frozen;

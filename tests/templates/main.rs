@@ -109,6 +109,8 @@ fn keys(template: &str) -> BTreeMap<String, usize> {
 fn uncommented(template: &str, lines: &BTreeSet<usize>) -> String {
     let line = |(number, line): (usize, &str)| match lines.contains(&number) {
         true => line.replacen("# ", "", 1),
+        // One template has a line that is no comment, though what it belongs to is.
+        false if !line.trim_start().starts_with('#') => String::new(),
         false => line.to_owned(),
     };
     template
