@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use zeebe_snap_backends::tree::{self, Entry as TreeEntry};
+use zeebe_snap_backends::{SnapName, VolumeId};
 
 use crate::agent::protocol::{
     Answer, Fact, Fault, FaultKind, Locking, Opening, Outcome, Performed, Request, Seen,
@@ -23,6 +24,7 @@ use crate::link::Link;
 use crate::plan::restore::Received;
 use crate::plan::{Source, Step};
 use crate::report::progress::Progress;
+use crate::zeebe::data::Damage;
 use crate::zeebe::health::ailments;
 
 /// How often a cluster that is coming up is asked.
@@ -120,6 +122,14 @@ impl Real {
             }),
         );
         receive.recv().context("the agent did not answer")?
+    }
+
+    /// What of Zeebe's own snapshots in a member is not what Zeebe wrote.
+    pub fn damage(&self, volume: VolumeId, snapshot: SnapName) -> Result<Vec<Damage>> {
+        match self.link.ask(Request::ZeebesOwn { volume, snapshot })? {
+            Answer::Damage(damage) => Ok(damage),
+            other => bail!("the agent answered a question for damage with {other:?}"),
+        }
     }
 
     /// From here on a signal is a thing that happens, like the end of a step. When this world is closed it is again what

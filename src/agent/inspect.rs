@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use zeebe_snap_backends::copy::Copy;
 use zeebe_snap_backends::{DRIVERS, Driver, Purpose, System, driver};
 
-use super::post::{Post, Posts};
+use super::post::{Post, Posts, resolve};
 use super::protocol::{Receiving, Seen, VolumeSeen};
 use crate::config::Broker;
 use crate::id::NodeId;
@@ -52,20 +52,28 @@ fn see(posts: &Posts, post: &Post, holders: Vec<Holder>) -> Result<Seen> {
 /// What the broker is told: what the process that runs was started with, or what it would be started with.
 fn settings(posts: &Posts, broker: &Broker, seen: &Seen) -> Result<Settings> {
     let runs = seen.process().map(process::start_of).transpose()?;
-    let start = match runs.flatten() {
-        Some(start) => start,
-        None => service::would_start(&posts.desk, broker)?,
+    let (live, start) = match runs.flatten() {
+        Some(start) => (true, start),
+        None => (false, service::would_start(&posts.desk, broker)?),
     };
     let content = |path: &PathBuf| {
         let content = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
         Ok((path.clone(), content))
     };
-    settings::read(&Sources {
+    let mut told = settings::read(&Sources {
+        live,
         files: broker.config.iter().map(content).collect::<Result<_>>()?,
         environment: start.environment,
         arguments: start.arguments,
         base: broker.install.clone(),
-    })
+    })?;
+    // So that it can be compared with what cluster.toml names.
+    if let Some(said) = &mut told.data
+        && let Ok(data) = resolve(&said.value)
+    {
+        said.value = data;
+    }
+    Ok(told)
 }
 
 fn unreadable(path: &Path) -> Option<String> {

@@ -10,6 +10,7 @@ mod post;
 pub mod protocol;
 mod rollback;
 mod volumes;
+mod zeebes_own;
 
 use std::io::{self, BufRead, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -130,6 +131,9 @@ fn answer(
         Request::Inspect => Ok(Answer::Seen(inspect::inspect(posts)?)),
         Request::Receive(sources) => Ok(Answer::Receiving(inspect::receive(posts, sources))),
         Request::Health { node } => brokers::health(posts, *node),
+        Request::ZeebesOwn { volume, snapshot } => Ok(Answer::Damage(zeebes_own::damage(
+            posts, volume, snapshot, quitting,
+        )?)),
         Request::Perform { plan, step } => {
             let job = Job {
                 posts,

@@ -197,7 +197,7 @@ impl Post {
 }
 
 /// `data` with symbolic links resolved as far as it exists: the last part may be missing.
-fn resolve(data: &std::path::Path) -> Result<PathBuf> {
+pub(super) fn resolve(data: &std::path::Path) -> Result<PathBuf> {
     match std::fs::canonicalize(data) {
         Ok(path) => Ok(path),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

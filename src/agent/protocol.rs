@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use zeebe_snap_backends::tree::Entry;
-use zeebe_snap_backends::{Cost, Kept, Obstacle, Snapshot, VolumeId};
+use zeebe_snap_backends::{Cost, Kept, Obstacle, SnapName, Snapshot, VolumeId};
 
 use crate::config::{Broker, OnStuckStop};
 use crate::id::NodeId;
@@ -16,7 +16,7 @@ use crate::plan::{Source, Step};
 use crate::process::Holder;
 use crate::service;
 use crate::zeebe::api::Api;
-use crate::zeebe::data::DataFolder;
+use crate::zeebe::data::{Damage, DataFolder};
 use crate::zeebe::settings::Settings;
 use crate::zeebe::version::Version;
 
@@ -50,6 +50,11 @@ pub enum Request {
     Receive(Vec<(NodeId, Source)>),
     /// What does this broker's management API say?
     Health { node: NodeId },
+    /// Do Zeebe's own checksums hold in this snapshot? Changes nothing.
+    ZeebesOwn {
+        volume: VolumeId,
+        snapshot: SnapName,
+    },
     /// Do this.
     Perform {
         /// Which plan of the run it is of. A step of an earlier plan that has not begun when one of a later arrives is
@@ -127,6 +132,8 @@ pub enum Answer {
         /// Said of a broker that does not run: where to look why.
         ended: Option<String>,
     },
+    /// What of Zeebe's own snapshots is not what Zeebe wrote.
+    Damage(Vec<Damage>),
     /// The step is done.
     Performed(Box<Performed>),
     /// It is not.

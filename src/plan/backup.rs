@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::look::{at_folder, at_holders, at_service, learned, running};
-use super::{Aim, Finding, Findings, Plan, Running, Stage, Step, Stuck, snapshot_name};
+use super::{Aim, Finding, Findings, Plan, Running, Stage, Step, Stuck, snapshot_name, told};
 use crate::agent::protocol::Seen;
 use crate::catalog::manifest::{Origin, OriginOf};
 use crate::config::Cluster;
@@ -32,6 +32,8 @@ pub fn plan(
     for seen in seen {
         look_at_broker(seen, &mut findings);
     }
+    told::look(cluster, seen, &mut findings);
+    told::before_backup(cluster, seen, &mut findings);
     if findings.refuses() {
         return (None, findings.0);
     }

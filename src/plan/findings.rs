@@ -68,7 +68,7 @@ impl Findings {
         );
     }
 
-    fn push(
+    pub(super) fn push(
         &mut self,
         weight: Weight,
         broker: Option<NodeId>,

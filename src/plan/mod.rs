@@ -12,6 +12,7 @@ pub mod release;
 pub(crate) mod replace;
 pub mod restore;
 pub mod step;
+pub mod told;
 pub mod undo;
 
 use std::collections::BTreeMap;

@@ -86,6 +86,11 @@ impl Version {
             .then_with(|| self.pre.cmp(&other.pre))
     }
 
+    /// Whether it is of this minor or a later one.
+    pub fn is_since(&self, major: u32, minor: u32) -> bool {
+        (self.major, self.minor) >= (major, minor)
+    }
+
     /// Why a broker of this version may not start on data of `source`; `None` if it may.
     ///
     /// Zeebe refuses some of these by itself and accepts a downgrade, deleting snapshots it cannot read

@@ -234,17 +234,18 @@ exec '{home}/bin/broker'
         found
     }
 
+    /// Posts to every broker's management API.
+    pub fn post_all(&self, path: &str) {
+        for broker in BROKERS {
+            let answer = self.http.post(self.management(broker, path)).send_empty();
+            let answer = answer.expect("the management API");
+            assert!(answer.status().is_success(), "{path}: {answer:?}");
+        }
+    }
+
     /// Has every replica take a snapshot, and waits until it has one.
     pub fn take_snapshot(&self) {
-        for broker in BROKERS {
-            let url = self.management(broker, "/actuator/partitions/takeSnapshot");
-            let answer = self
-                .http
-                .post(url)
-                .send_empty()
-                .expect("the management API");
-            assert!(answer.status().is_success(), "takeSnapshot: {answer:?}");
-        }
+        self.post_all("/actuator/partitions/takeSnapshot");
         until("a Zeebe snapshot on every replica", seconds(60), || {
             self.zeebe_snapshots()
                 .values()

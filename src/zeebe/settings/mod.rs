@@ -39,6 +39,9 @@ pub struct Said<T> {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
+    /// Environment and command line are those of the process that runs. Otherwise they are what would start it, and a
+    /// script that does may say more.
+    pub live: bool,
     /// Zeebe takes 0 where nobody says it; see [`Settings::node`].
     pub node_id: Option<Said<u32>>,
     /// How many brokers the cluster has; 1.
@@ -116,6 +119,8 @@ pub struct Conflict {
 /// All that a broker is told, in the order of its weight from the least.
 #[derive(Clone, Default)]
 pub struct Sources {
+    /// See [`Settings::live`].
+    pub live: bool,
     /// Config files; a later one wins over an earlier one. What is neither YAML nor properties by its name is passed over.
     pub files: Vec<(PathBuf, Vec<u8>)>,
     /// The environment. JVM options in it are read, too.
@@ -175,6 +180,7 @@ pub fn read(sources: &Sources) -> Result<Settings> {
         })
     };
     let settings = Settings {
+        live: sources.live,
         node_id: number(one(&names::NODE_ID), names::NODE_ID.legacy)?,
         cluster_size: number(one(&names::CLUSTER_SIZE), names::CLUSTER_SIZE.legacy)?,
         partitions: number(one(&names::PARTITIONS), names::PARTITIONS.legacy)?,

@@ -5,6 +5,7 @@ use super::*;
 
 fn sources(files: &[(&str, &str)], environment: &[(&str, &str)], arguments: &[&str]) -> Sources {
     Sources {
+        live: false,
         files: files
             .iter()
             .map(|(name, text)| {
