@@ -14,7 +14,10 @@ use crate::report::progress::Progress;
 use crate::world::{Places, Real};
 use crate::zeebe::data::Damage;
 
-/// Digest a set's snapshots again and name everything that is not as it was captured, or not as Zeebe wrote it
+/// Digest a set's snapshots again and name everything that is not as it was captured
+///
+/// The checksums that Zeebe keeps of its own snapshots are verified, too: where these fail and the set is as it was captured,
+/// the data was damaged before the backup.
 #[derive(Debug, Args)]
 pub struct Verify {
     /// A set's id, or `latest` for the newest complete one

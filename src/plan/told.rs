@@ -280,22 +280,24 @@ fn at_cluster_size(cluster: &Cluster, seen: &[Seen], findings: &mut Findings) {
         None if told.live => Some((1, "nobody says another".to_owned())),
         None => None,
     });
-    let live = seen
-        .iter()
-        .any(|one| one.settings.as_ref().is_ok_and(|told| told.live));
     let stored = |one: &Seen| {
         one.folder
             .as_ref()
             .is_ok_and(|folder| folder.members.is_some())
     };
-    // What is stored wins over what is told, and was compared already.
-    let decides = live && !asked(seen) && !seen.iter().any(stored);
+    // What is stored wins over what is told, and is compared by itself.
+    let known = asked(seen) || seen.iter().any(stored);
+    let live = any_live(seen);
+    if known && !live {
+        return;
+    }
+    let decides = live && !known;
     for (size, told) in sizes.into_iter().filter(|(size, _)| *size != brokers) {
         findings.push(
             if decides { Weight::Refusal } else { Weight::Warning },
             None,
             format!(
-                "{} {} told that the cluster has {size} brokers ({}), cluster.toml has {brokers}",
+                "{} {} told that the number of brokers is {size} ({}), cluster.toml has {brokers}",
                 nodes(&told),
                 if told.len() == 1 { "is" } else { "are" },
                 by(&told)
@@ -314,13 +316,9 @@ fn at_differing(
 ) {
     let values = each(seen, look);
     if values.len() > 1 {
-        let told: Vec<String> = values
-            .iter()
-            .map(|(value, brokers)| format!("{} {value} ({})", nodes(brokers), by(brokers)))
-            .collect();
         findings.warn(
             None,
-            format!("the brokers are told different things, {name}: {}", told.join("; ")),
+            format!("the brokers are told different {name}: {}", list(&values)),
             "brokers of one cluster are told the same; with empty data directories they would not come together",
             "tell them the same",
         );
@@ -354,14 +352,22 @@ fn text<T: Display>(said: &Option<Said<T>>) -> Option<(String, String)> {
     Some((said.value.to_string(), said.by.clone()))
 }
 
-/// What each broker says to a question, with who says it where, by answer.
+fn any_live(seen: &[Seen]) -> bool {
+    let live = |one: &Seen| one.settings.as_ref().is_ok_and(|told| told.live);
+    seen.iter().any(live)
+}
+
+/// What each broker says to a question, with who says it where, by answer. Where some run, only these are asked: of the
+/// others not all may be known.
 fn each<T: Ord>(
     seen: &[Seen],
     look: impl Fn(&Settings) -> Option<(T, String)>,
 ) -> BTreeMap<T, Vec<(NodeId, String)>> {
     let mut found: BTreeMap<T, Vec<(NodeId, String)>> = BTreeMap::new();
+    let live = any_live(seen);
     for one in seen {
-        if let Some((value, by)) = one.settings.as_ref().ok().and_then(&look) {
+        let told = one.settings.as_ref().ok().filter(|told| told.live == live);
+        if let Some((value, by)) = told.and_then(&look) {
             found.entry(value).or_default().push((one.node, by));
         }
     }

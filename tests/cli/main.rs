@@ -108,6 +108,32 @@ fn a_cluster_whose_backend_does_not_fit_is_refused_with_reasons() {
     assert!(!world.run(&["status", "--json"]).contains("hunter2"));
 }
 
+/// Brokers that are told something else than cluster.toml says.
+#[test]
+fn what_brokers_are_told_and_cannot_be_right_is_refused_and_no_secret_is_shown() {
+    let world = World::new();
+    let config = world.dir.path().join("application.yaml");
+    std::fs::write(
+        &config,
+        "zeebe.broker:\n  cluster:\n    nodeId: ${ORDINAL:1}\n    clusterSize: 3\n  cluster.raft.flush.delayTime: 30s\n\
+         \x20 exporters:\n    elasticsearch:\n      className: x\n      args.authentication.password: hunter2\n",
+    )
+    .unwrap();
+    for node in [0, 1] {
+        world.edit(
+            "backend = \"btrfs\"",
+            &format!("backend = \"auto\"\nconfig = [{config:?}]"),
+        );
+        world.edit(
+            "environment = { TOKEN = \"hunter2\" }",
+            &format!("environment = {{ TOKEN = \"hunter2\", ZEEBE_BROKER_CLUSTER_PARTITIONSCOUNT = \"{}\" }}", node + 3),
+        );
+    }
+    let said = world.run(&["check"]);
+    assert!(!said.contains("hunter2") && !world.run(&["check", "--json"]).contains("hunter2"));
+    insta::assert_snapshot!("check of what brokers are told", said);
+}
+
 #[test]
 fn how_each_broker_is_captured_is_said() {
     let world = World::new();

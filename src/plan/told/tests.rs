@@ -115,7 +115,7 @@ fn the_number_of_brokers_has_to_fit() {
         })
     };
     insta::assert_snapshot!(look_at(&told(true)), @r#"
-    refused: brokers 0, 1 are told that the cluster has 3 brokers (environment ZEEBE_BROKER_CLUSTER_CLUSTERSIZE), cluster.toml has 2
+    refused: brokers 0, 1 are told that the number of brokers is 3 (environment ZEEBE_BROKER_CLUSTER_CLUSTERSIZE), cluster.toml has 2
       Why: a set is all brokers of a cluster; with an empty data directory the number that is told decides
       Hint: name every broker in cluster.toml, or correct what they are told; nothing, if a script that starts them says otherwise
     "#);
@@ -165,7 +165,7 @@ fn brokers_that_are_told_different_things_are_named() {
         told.cluster_name = said("orders".to_owned(), "a.yaml:2");
     });
     insta::assert_snapshot!(look_at(&seen), @r#"
-    warning: the brokers are told different things, numbers of partitions: broker 0 3 (a.yaml:1); broker 1 4 (environment X)
+    warning: the brokers are told different numbers of partitions: 3 on broker 0 (a.yaml:1); 4 on broker 1 (environment X)
       Why: brokers of one cluster are told the same; with empty data directories they would not come together
       Hint: tell them the same
     "#);
