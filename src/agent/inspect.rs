@@ -69,6 +69,7 @@ fn settings(posts: &Posts, broker: &Broker, seen: &Seen) -> Result<Settings> {
     })?;
     // So that it can be compared with what cluster.toml names.
     if let Some(said) = &mut told.data
+        && said.value.is_absolute()
         && let Ok(data) = resolve(&said.value)
     {
         said.value = data;

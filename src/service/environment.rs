@@ -26,7 +26,8 @@ fn show(unit: &str) -> Cmd {
         .arg(unit)
 }
 
-/// A unit's own environment and command line. What systemd's manager adds to both is not known here.
+/// A unit's own environment and command line. What systemd's manager adds to the environment is not known here, and the
+/// command line is shown without its quotes.
 pub fn of_unit(tools: &dyn System, unit: &str) -> Result<Start> {
     let output = tools
         .run(&show(unit))
@@ -179,27 +180,38 @@ mod tests {
     use super::*;
 
     /// `systemctl show --property=…`, systemd 252 (Debian 12).
-    const SHOWN: &[u8] = b"Environment=ZEEBE_BROKER_CLUSTER_NODEID=1 \"JAVA_OPTS=-Xms64m -Da.b=c\"\n\
-        UnsetEnvironment=LANG\nEnvironmentFiles=/etc/zeebe.env (ignore_errors=no)\n\
-        EnvironmentFiles=/etc/more env (ignore_errors=yes)\n\
-        ExecStart={ path=/opt/zeebe/bin/broker ; argv[]=/opt/zeebe/bin/broker --server.port=8081 ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }\n";
+    const SHOWN: &str = r#"ExecStart={ path=/bin/sleep ; argv[]=/bin/sleep 1000 --server.port=8081 two words -Dx=$QUOTES ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }
+Environment=ZEEBE_BROKER_CLUSTER_NODEID=1 "JAVA_OPTS=-Xms64m -Da.b=c" "QUOTES=it\"s \$HOME \\ back" EMPTY= "SINGLE=it's" "SEMI=a;b,c" "TAB=a\tb"
+EnvironmentFiles=/probe/zeebe.env (ignore_errors=no)
+EnvironmentFiles=/etc/more env (ignore_errors=yes)
+UnsetEnvironment=LANG
+"#;
 
     #[test]
     fn a_unit_says_its_environment_files_and_command_line() {
-        let shown = parse(SHOWN);
-        assert_eq!(shown.environment["ZEEBE_BROKER_CLUSTER_NODEID"], "1");
-        assert_eq!(shown.environment["JAVA_OPTS"], "-Xms64m -Da.b=c");
+        let shown = parse(SHOWN.as_bytes());
+        let expected = [
+            ("EMPTY", ""),
+            ("JAVA_OPTS", "-Xms64m -Da.b=c"),
+            ("QUOTES", "it\"s $HOME \\ back"),
+            ("SEMI", "a;b,c"),
+            ("SINGLE", "it's"),
+            ("TAB", "a\tb"),
+            ("ZEEBE_BROKER_CLUSTER_NODEID", "1"),
+        ];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(shown.environment, BTreeMap::from(expected));
         assert_eq!(
             shown.files,
             [
-                ("/etc/zeebe.env".to_owned(), false),
+                ("/probe/zeebe.env".to_owned(), false),
                 ("/etc/more env".to_owned(), true)
             ]
         );
         assert_eq!(shown.unset, ["LANG"]);
         assert_eq!(
-            shown.arguments,
-            ["/opt/zeebe/bin/broker", "--server.port=8081"]
+            shown.arguments[..3],
+            ["/bin/sleep", "1000", "--server.port=8081"]
         );
     }
 
