@@ -8,6 +8,8 @@
 mod addresses;
 mod diff;
 mod names;
+mod options;
+mod placeholder;
 mod properties;
 mod said;
 mod secrets;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::names::Pair;
 use super::yaml::Leaf;
-use super::{Conflict, Said, Sources, properties, yaml};
+use super::{Conflict, Said, Sources, options, placeholder, properties, yaml};
 
 /// The sources, the weightiest first.
 pub struct Layers {
@@ -80,7 +80,7 @@ impl Layers {
         };
         let words = |name: &str| {
             let text = sources.environment.get(name);
-            text.map(|text| words(text)).unwrap_or_default()
+            text.map(|text| options::words(text)).unwrap_or_default()
         };
         // The launcher puts JDK_JAVA_OPTIONS before the command line, the JVM JAVA_TOOL_OPTIONS before all, and
         // bin/broker JAVA_OPTS into it (JDK: java(1); Zeebe: bin/broker).
@@ -292,10 +292,10 @@ impl Layers {
     /// `text` with its `${NAME:default}` resolved from the environment and from all that is said. What nobody says and
     /// has no default stays, as it does in Spring.
     fn resolved(&self, text: &str, depth: usize) -> String {
-        let Some((before, inner, after)) = placeholder(text).filter(|_| depth < 10) else {
+        let Some((before, inner, after)) = placeholder::first(text).filter(|_| depth < 10) else {
             return text.to_owned();
         };
-        let (name, default) = parted(inner);
+        let (name, default) = placeholder::parted(inner);
         let name = self.resolved(name, depth + 1);
         let said = self
             .environment
@@ -347,39 +347,6 @@ fn is_variable(variable: &str, name: &str) -> bool {
     upper == uniform(name) || upper == name.replace(['-', '.'], "_").to_uppercase()
 }
 
-/// What stands before, in and after the first placeholder.
-fn placeholder(text: &str) -> Option<(&str, &str, &str)> {
-    let start = text.find("${")?;
-    let mut depth = 0;
-    let mut rest = start;
-    while let Some(next) = text[rest..].find(['$', '}']).map(|at| at + rest) {
-        if text[next..].starts_with("${") {
-            depth += 1;
-        } else if text[next..].starts_with('}') {
-            depth -= 1;
-            if depth == 0 {
-                return Some((&text[..start], &text[start + 2..next], &text[next + 1..]));
-            }
-        }
-        rest = next + 1;
-    }
-    None
-}
-
-/// Name and default, at the first colon that is in no inner placeholder.
-fn parted(inner: &str) -> (&str, Option<&str>) {
-    let mut depth = 0;
-    for (at, c) in inner.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            ':' if depth == 0 => return (&inner[..at], Some(&inner[at + 1..])),
-            _ => {}
-        }
-    }
-    (inner, None)
-}
-
 fn property(leaf: Leaf, by: &dyn Fn(usize) -> String) -> Property {
     Property::new(&leaf.path, leaf.value, by(leaf.line))
 }
@@ -409,27 +376,4 @@ fn arguments(words: &[String], beginning: &str) -> Vec<Property> {
         Some(Property::new(&[name.to_owned()], value.to_owned(), by))
     };
     words.iter().filter_map(property).collect()
-}
-
-/// A text of options as words: parted by white space, but not inside of quotes.
-fn words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut quote = None;
-    for c in text.chars() {
-        match quote {
-            Some(open) if c == open => quote = None,
-            None if c == '"' || c == '\'' => quote = Some(c),
-            None if c.is_whitespace() => {
-                if !word.is_empty() {
-                    words.push(std::mem::take(&mut word));
-                }
-            }
-            _ => word.push(c),
-        }
-    }
-    if !word.is_empty() {
-        words.push(word);
-    }
-    words
 }
