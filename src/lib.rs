@@ -9,6 +9,7 @@
 //!                            │                            ├──> process   (who holds the data?)
 //!                            │                            └──> backends  (snapshot, swap, digest)
 //!                            └─> catalog (sets, manifests)
+//! discover (running processes) ─> draft of a cluster.toml
 //! journal ─> plan::recovery (pure): what a run still owes         journal ─> report: times, the end
 //! ```
 //! Data flows one way. Inspecting reads, planning computes, executing changes: a [`plan::Plan`] is a value that
@@ -30,6 +31,7 @@ pub mod agent;
 pub mod catalog;
 pub mod cmd;
 pub mod config;
+pub mod discover;
 pub mod exec;
 pub mod exit;
 pub mod id;

@@ -18,7 +18,8 @@ pub struct Mount {
     pub root: PathBuf,
     /// "btrfs", "ext4".
     pub fstype: String,
-    /// The file system, as `major:minor`: the same for all mounts of it.
+    /// The file system, as `major:minor`: the same for all mounts of it. (On btrfs stat(2) gives others, which differ from
+    /// subvolume to subvolume.)
     pub device: String,
 }
 
@@ -142,6 +143,7 @@ mod tests {
         let mounts = parse(RECORDED).unwrap();
         assert_eq!(mounts[1].point, Path::new("/srv/x y/m"));
         assert_eq!(mounts[1].fstype, "btrfs");
+        assert_eq!(mounts[1].device, "0:39");
         assert_eq!(below(&mounts, Path::new("/srv/x y")).len(), 1);
         assert!(below(&mounts, Path::new("/srv/x y/m")).is_empty());
     }

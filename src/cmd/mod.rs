@@ -5,6 +5,7 @@ mod backup;
 mod carry;
 mod check;
 mod forget;
+mod init;
 mod let_go;
 mod list;
 mod recover;
@@ -82,6 +83,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Init(init::Init),
     Check(check::Check),
     Backup(backup::Backup),
     List(list::List),
@@ -102,8 +104,6 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         program: Vec<OsString>,
     },
-    #[command(hide = true)]
-    Init(NotBuilt),
     #[command(hide = true)]
     Ship(NotBuilt),
     #[command(hide = true)]
@@ -156,6 +156,7 @@ fn dispatch(cli: Cli) -> Result<Exit> {
         verbose: cli.verbose > 0,
     };
     match cli.verb {
+        Verb::Init(verb) => verb.run(&places),
         Verb::Check(verb) => verb.run(&places),
         Verb::Backup(verb) => verb.run(&places),
         Verb::List(verb) => verb.run(&places),
@@ -172,7 +173,6 @@ fn dispatch(cli: Cli) -> Result<Exit> {
         Verb::Launch { record, program } => {
             service::launch::launch(&record, &program).map(|()| Exit::Done)
         }
-        Verb::Init(_) => not_built("init"),
         Verb::Ship(_) => not_built("ship"),
         Verb::Prune(_) => not_built("prune"),
         Verb::Drill(_) => not_built("drill"),

@@ -112,7 +112,7 @@ impl Verify {
                 .source(broker.node)
                 .context("a member has no snapshot")?;
             progress.say(format!("verify broker {}", broker.node));
-            let name = snapshot.name.clone();
+            let name = source.snapshot.name.clone();
             let step = Step::Verify {
                 node: broker.node,
                 set: set.clone(),

@@ -17,6 +17,9 @@ use crate::wait::{seconds, until};
 /// The node ids.
 pub const BROKERS: [usize; 3] = [0, 1, 2];
 
+/// A value in the environment of every broker that is nobody else's business.
+pub const SECRET: &str = "hunter2-canary";
+
 /// A cluster in a folder of its own. Dropped, it leaves nothing behind.
 #[derive(Debug)]
 pub struct Cluster {
@@ -88,8 +91,11 @@ export ZEEBE_BROKER_THREADS_CPUTHREADCOUNT=1 ZEEBE_BROKER_THREADS_IOTHREADCOUNT=
 export ZEEBE_BROKER_EXPERIMENTAL_ROCKSDB_MEMORYLIMIT=32MB
 # Asking for jobs where there are none gets an empty answer at once, and no timeout.
 export ZEEBE_BROKER_GATEWAY_LONGPOLLING_ENABLED=false
+# The first is used by nobody, the second only where there is a backup store.
+export ELASTICSEARCH_PASSWORD='{secret}' ZEEBE_BROKER_DATA_BACKUP_S3_SECRETKEY='{secret}'
 exec '{home}/bin/broker'
 "#,
+            secret = SECRET,
             pid = self.pid_file(broker).display(),
             name = self.dir().file_name().unwrap().display(),
             contacts = contacts.join(","),

@@ -17,6 +17,7 @@ mod every_instance_is_back;
 mod faults;
 mod frozen;
 mod gate;
+mod init;
 mod instances;
 mod interrupted;
 mod layout;
