@@ -105,6 +105,7 @@ pub fn one(found: Discovery, wanted: Option<&str>) -> (Option<FoundCluster>, Fin
     for broker in &brokers {
         warn(broker, &mut findings);
     }
+    warn_of_secrets(&brokers, &mut findings);
     let cluster = FoundCluster {
         name: name_of(&brokers, wanted),
         brokers,
@@ -172,29 +173,39 @@ fn warn(broker: &Found, findings: &mut Findings) {
             "wait until it is up; or put `management` right in cluster.toml",
         );
     }
-    let Runner::Plain {
-        environment,
-        watched_by,
-        ..
-    } = &broker.runner
-    else {
+    let Runner::Plain { watched_by, .. } = &broker.runner else {
         return;
     };
-    if !environment.secret.is_empty() {
-        let names: Vec<&str> = environment.secret.iter().map(String::as_str).collect();
-        findings.warn(
-            Some(node),
-            format!("broker {node} has variables whose values look like secrets: {}", names.join(", ")),
-            "zeebe-snap starts it with what cluster.toml says, and these values are not written there",
-            "before the first backup write what it needs under service.environment; or let service.start name a script of your own that sets it",
-        );
-    }
     if let Some(by) = watched_by {
         findings.warn(
             Some(node),
             format!("broker {node} was started by {by}"),
             "what starts a broker again by itself gets in the way of a backup, which is then given up",
             "let service.stop and service.start be the commands of that program",
+        );
+    }
+}
+
+/// Once for all brokers that lack the same.
+fn warn_of_secrets(brokers: &[Found], findings: &mut Findings) {
+    let mut lacking: BTreeMap<&BTreeSet<String>, Vec<String>> = BTreeMap::new();
+    for broker in brokers {
+        if let Runner::Plain { environment, .. } = &broker.runner {
+            let nodes = lacking.entry(&environment.secret).or_default();
+            nodes.push(broker.node_id.value.to_string());
+        }
+    }
+    for (names, nodes) in lacking.iter().filter(|(names, _)| !names.is_empty()) {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        findings.warn(
+            None,
+            format!(
+                "these variables of broker {} are not written, since their values look like secrets: {}",
+                nodes.join(", "),
+                names.join(", ")
+            ),
+            "zeebe-snap starts a broker with what cluster.toml says, and so without them",
+            "before the first backup write those it needs under service.environment; or let service.start name a script of yours that sets them",
         );
     }
 }

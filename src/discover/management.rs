@@ -30,7 +30,7 @@ pub fn of(
     }
     let guess = Noted::new("127.0.0.1".to_owned(), "a guess");
     let first = hosts.first().unwrap_or(&guess);
-    (None, noted(first, "IT DOES NOT ANSWER"))
+    (None, noted(first, "it did not answer"))
 }
 
 /// What the API is served by.

@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod down;
+mod init;
+mod mask;
+mod secrets;
 mod tree;
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// A cluster.toml whose brokers do not run, and whose data is not where it says.
 fn cluster(dir: &Path) -> String {
@@ -39,15 +43,24 @@ impl World {
         std::fs::write(path, text.replacen(from, to, 1)).unwrap();
     }
 
-    /// Standard output, standard error and exit code as one text, with what changes from run to run made plain.
+    /// Runs the program on this cluster.
     fn run(&self, arguments: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_zeebe-snap"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zeebe-snap"));
+        command
             .arg("--cluster")
             .arg(self.dir.path().join("cluster.toml"))
             .arg("--state-dir")
             .arg(self.dir.path().join("state"))
-            .args(arguments)
+            .args(arguments);
+        self.outcome(&mut command)
+    }
+
+    /// Standard output, standard error and exit code as one text, with this world's folder made plain.
+    fn outcome(&self, command: &mut Command) -> String {
+        let output = command
             .env("COLUMNS", "100")
+            .env("TZ", "UTC")
+            .stdin(Stdio::null())
             .output()
             .unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
@@ -65,7 +78,7 @@ impl World {
 fn help_names_every_verb_that_is_built() {
     insta::assert_snapshot!(World::new().run(&["--help"]));
     for verb in [
-        "check", "backup", "list", "show", "verify", "restore", "status", "recover", "tree",
+        "init", "check", "backup", "list", "show", "verify", "restore", "status", "recover", "tree",
     ] {
         insta::assert_snapshot!(
             format!("help of {verb}"),
@@ -82,9 +95,7 @@ fn help_names_every_verb_that_is_built() {
 
 #[test]
 fn what_is_not_built_is_refused_by_name() {
-    for verb in [
-        "init", "undo", "release", "forget", "ship", "prune", "drill",
-    ] {
+    for verb in ["undo", "release", "forget", "ship", "prune", "drill"] {
         let said = World::new().run(&[verb, "latest", "--json"]);
         assert_eq!(
             said,

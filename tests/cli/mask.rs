@@ -1,0 +1,42 @@
+//! What changes from run to run, made plain.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+const CHANGING: [(&str, &str); 12] = [
+    (r"\b20\d{6}T\d{6}Z", "SET"),
+    (
+        r"\b20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC( \([^)]*\))?",
+        "TIME",
+    ),
+    (r"\b20\d\d-\d\d-\d\dT[\d:.]+Z", "TIME"),
+    (r"\b\d+(\.\d+)? (ms|s)\b", "DURATION"),
+    (
+        r#""(\w+_ms|flush|sync|snapshot|stop|start|ready)": [\d.]+"#,
+        r#""$1": DURATION"#,
+    ),
+    (r#""born": \[\s*\d+,\s*\d+\s*\]"#, r#""born": TIME"#),
+    (r#""ino": \d+"#, r#""ino": INODE"#),
+    (r"inode \d+ born @[\d.]+", "INODE"),
+    (r"\b[0-9a-f]{64}\b", "DIGEST"),
+    (r#"(pid"?:?) \d+"#, "$1 PID"),
+    (r"\b\d+ processes", "MANY processes"),
+    // Columns are as wide as what is in them.
+    (r"(\S) {2,}", "$1  "),
+];
+
+static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+    let pattern = |(pattern, plain)| (Regex::new(pattern).unwrap(), plain);
+    CHANGING.map(pattern).into()
+});
+
+/// The text without what is different on another day or another machine.
+pub fn masked(text: &str) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let host = Regex::new(&format!(r"\b{}\b", regex::escape(host.trim()))).unwrap();
+    let text = host.replace_all(text, "HOST").into_owned();
+    PATTERNS.iter().fold(text, |text, (pattern, plain)| {
+        pattern.replace_all(&text, *plain).into_owned()
+    })
+}
