@@ -39,15 +39,6 @@ impl World {
         fs::write(folder.join("segment.log"), content).unwrap();
     }
 
-    /// What is in a broker's data.
-    pub fn data(&self, broker: usize) -> String {
-        let folder = self
-            .dir
-            .path()
-            .join(format!("broker {broker}/data/raft-partition"));
-        fs::read_to_string(folder.join("segment.log")).unwrap()
-    }
-
     /// Compares the output of each with the snapshot of the name.
     fn shows(&self, runs: &[(&str, &[&str])]) {
         for (name, arguments) in runs {

@@ -2,10 +2,12 @@
 
 use std::sync::LazyLock;
 
-use regex::Regex;
+use regex::{Captures, Regex};
 
-const CHANGING: [(&str, &str); 12] = [
-    (r"\b20\d{6}T\d{6}Z", "SET"),
+/// Ids of sets and runs.
+static IDS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b20\d{6}T\d{6}Z").unwrap());
+
+const CHANGING: [(&str, &str); 13] = [
     (
         r"\b20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC( \([^)]*\))?",
         "TIME",
@@ -17,6 +19,8 @@ const CHANGING: [(&str, &str); 12] = [
         r#""$1": DURATION"#,
     ),
     (r#""born": \[\s*\d+,\s*\d+\s*\]"#, r#""born": TIME"#),
+    (r"mtime is @[\d.]+, not @[\d.]+", "mtime is TIME, not TIME"),
+    (r#""(have|want)": \[\s*\d+,\s*\d+\s*\]"#, r#""$1": TIME"#),
     (r#""ino": \d+"#, r#""ino": INODE"#),
     (r"inode \d+ born @[\d.]+", "INODE"),
     (r"\b[0-9a-f]{64}\b", "DIGEST"),
@@ -35,8 +39,23 @@ static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
 pub fn masked(text: &str) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let host = Regex::new(&format!(r"\b{}\b", regex::escape(host.trim()))).unwrap();
-    let text = host.replace_all(text, "HOST").into_owned();
+    let text = numbered(&host.replace_all(text, "HOST"));
     PATTERNS.iter().fold(text, |text, (pattern, plain)| {
         pattern.replace_all(&text, *plain).into_owned()
     })
+}
+
+/// Ids as ID-1, ID-2 in the order in which they are named.
+fn numbered(text: &str) -> String {
+    let mut seen: Vec<String> = Vec::new();
+    let name = |captures: &Captures<'_>| {
+        let id = captures[0].to_owned();
+        let at = seen.iter().position(|other| *other == id);
+        let at = at.unwrap_or_else(|| {
+            seen.push(id);
+            seen.len() - 1
+        });
+        format!("ID-{}", at + 1)
+    };
+    IDS.replace_all(text, name).into_owned()
 }

@@ -49,7 +49,10 @@ fn a_secret_is_in_no_output_and_in_no_file_but_the_kept_config() {
         let kept = |file: &PathBuf| {
             file.starts_with(state.join("sets")) && file.to_str().unwrap().contains("-config-")
         };
-        assert!(!holding.is_empty() && holding.iter().all(kept), "{holding:?}");
+        assert!(
+            !holding.is_empty() && holding.iter().all(kept),
+            "{holding:?}"
+        );
     }
 }
 
