@@ -153,7 +153,7 @@ fn doubles(brokers: &[Found], findings: &mut Findings) {
                     Some(broker.node_id.value),
                     what,
                     "each broker of a cluster has its own, by which it is told from the others",
-                    "stop what should not run, or give clusters names of their own (ZEEBE_BROKER_CLUSTER_CLUSTERNAME)",
+                    "stop what should not run, or write cluster.toml by hand; the README shows one",
                 );
             }
         }

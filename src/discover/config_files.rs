@@ -37,10 +37,10 @@ pub fn of(jvm: &Jvm) -> (Vec<PathBuf>, String) {
 
 fn usual(jvm: &Jvm) -> Vec<Place> {
     let class_path = jvm.class_path();
-    // Libraries are files, and `lib/*`.
-    let folders = class_path
-        .iter()
-        .filter(|entry| entry.extension().is_none() && !entry.ends_with("*"));
+    let is_library = |entry: &&PathBuf| {
+        entry.ends_with("*") || entry.extension().is_some_and(|end| end == "jar")
+    };
+    let folders = class_path.iter().filter(|entry| !is_library(entry));
     let folders = folders.chain([&jvm.cwd]);
     folders
         .flat_map(|dir| [dir.clone(), dir.join("config")])

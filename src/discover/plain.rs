@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::jvm::Jvm;
 use super::runner::{Runner, program};
-use super::{Eyes, environment, place};
+use super::{Eyes, config_files, environment};
 
 /// What starts again by itself what it has started.
 const SUPERVISORS: [&str; 7] = [
@@ -119,14 +119,11 @@ fn as_user((user, group): (u32, u32)) -> Result<Vec<String>> {
 
 /// Whether it takes config files from the folder it works in, or has its data below it by a relative name.
 fn reads_its_folder(jvm: &Jvm, install: Option<&Path>) -> bool {
-    let is_install = install.is_some_and(|install| jvm.cwd == install);
-    let names = ["yaml", "yml", "properties"].map(|end| format!("application.{end}"));
-    let mut files = names
-        .iter()
-        .flat_map(|name| [jvm.cwd.join(name), jvm.cwd.join("config").join(name)]);
-    let has_files = files.any(|file| place::is_there(&jvm.folder, &file));
+    let of_install = |path: &Path| install.is_some_and(|install| path.starts_with(install));
+    let (files, _) = config_files::of(jvm);
+    let mut own = files.iter().filter(|file| !of_install(file));
     let has_base = jvm.property("basedir").is_some();
-    !is_install && (has_files || !has_base)
+    own.any(|file| file.starts_with(&jvm.cwd)) || !has_base && !of_install(&jvm.cwd)
 }
 
 fn java_home(program: &Path) -> Option<String> {

@@ -276,6 +276,29 @@ fn config_files_are_those_that_spring_takes() {
 }
 
 #[test]
+fn one_that_reads_config_from_where_it_works_is_started_there() {
+    let host = Host::new();
+    fs::create_dir(host.path("work")).unwrap();
+    fs::write(host.path("work/own.yaml"), "").unwrap();
+    let starts = |more: &[&str]| {
+        host.broker(0, more, PLAIN);
+        let cwd = host.path("proc/100/cwd");
+        fs::remove_file(&cwd).unwrap();
+        symlink(host.path("work"), cwd).unwrap();
+        let Runner::Plain { start, .. } = host.only().runner else {
+            panic!()
+        };
+        fs::remove_dir_all(host.path("proc/100")).unwrap();
+        start.join(" ")
+    };
+    let work = format!("--chdir={} ", host.path("work").display());
+    assert!(!starts(&[]).contains(&work));
+    assert!(starts(&["SPRING_CONFIG_ADDITIONAL_LOCATION=own.yaml"]).contains(&work));
+    fs::write(host.path("work/application.yml"), "").unwrap();
+    assert!(starts(&[]).contains(&work));
+}
+
+#[test]
 fn a_unit_runs_what_is_its_own_and_not_what_it_happened_to_start() {
     let host = Host::new();
     let unit = |cgroup| Process { cgroup, ..PLAIN };
