@@ -134,7 +134,7 @@ fn java_home(program: &Path) -> Option<String> {
 /// The file that its standard output is, if it is one.
 fn log(jvm: &Jvm) -> Option<PathBuf> {
     let path = fs::read_link(jvm.folder.join("fd/1")).ok()?;
-    let is_file = path.is_absolute() && path.is_file() && !path.starts_with("/dev");
+    let is_file = path.is_absolute() && path.is_file();
     is_file.then_some(path)
 }
 

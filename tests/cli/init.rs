@@ -60,7 +60,7 @@ broker() {
     export MANAGEMENT_SERVER_ADDRESS=127.0.99.$1 MANAGEMENT_SERVER_PORT=1 MY_PASSWORD=hunter2 ES_URL=http://es:9200
     "$DIR/bin/java" -c 'sleep 1000; true' "-Dapp.home=$DIR/zeebe" -Dapp.name=broker "-Dbasedir=$DIR/zeebe" \
         -classpath "$DIR/zeebe/config:$DIR/zeebe/lib/*" io.camunda.zeebe.broker.StandaloneBroker >>"$DIR/broker-$1.log" &
-    until [ "$(readlink /proc/$!/exe)" = "$DIR/bin/java" ]; do :; done
+    until [ "$(readlink /proc/$!/exe)" = "$DIR/bin/java" ] && grep -qs StandaloneBroker /proc/$!/cmdline; do :; done
 }
 broker 0
 broker 1
