@@ -7,7 +7,7 @@ use crate::id::NodeId;
 use crate::plan::Findings;
 
 /// Zeebe's name of a cluster that was given none (`ClusterCfg.java`).
-const NAMELESS: &str = "zeebe-cluster";
+pub const NAMELESS: &str = "zeebe-cluster";
 
 /// A cluster that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::cluster::NAMELESS;
 use super::jvm::Jvm;
 use super::{Eyes, Found, Noted, Unclear, config_files, management, place, runner};
 use crate::id::NodeId;
@@ -23,11 +24,9 @@ pub fn broker(eyes: Eyes<'_>, jvm: &Jvm) -> Result<Found, Unclear> {
     };
     let (files, files_from) = config_files::of(jvm);
     let settings = settings(jvm, &files).map_err(unclear(None))?;
-    let cluster = settings
-        .cluster_name
-        .as_ref()
-        .map(|said| said.value.clone());
-    see(eyes, jvm, settings, (files, files_from)).map_err(unclear(cluster))
+    let cluster = settings.cluster_name.as_ref();
+    let cluster = cluster.map_or(NAMELESS, |said| &said.value).to_owned();
+    see(eyes, jvm, settings, (files, files_from)).map_err(unclear(Some(cluster)))
 }
 
 /// What relative paths are relative to (`StandaloneBroker.java`: `basedir`, else the working folder).

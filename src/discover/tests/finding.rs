@@ -161,6 +161,8 @@ impl Host {
         let [unclear] = &found.unclear[..] else {
             panic!("{found:?}")
         };
+        // It was given no name.
+        assert_eq!(unclear.cluster.as_deref(), Some("zeebe-cluster"));
         format!("{:#}", unclear.why)
     }
 }
