@@ -1,6 +1,7 @@
 //! Every verb on a cluster whose brokers are down: a set is taken of folders that nobody writes to, shown, and brought back.
 
 use std::fs;
+use std::path::PathBuf;
 
 use crate::World;
 use crate::mask::masked;
@@ -39,6 +40,31 @@ impl World {
         fs::write(folder.join("segment.log"), content).unwrap();
     }
 
+    /// What is in a broker's data.
+    pub fn data(&self, broker: usize) -> String {
+        let folder = self
+            .dir
+            .path()
+            .join(format!("broker {broker}/data/raft-partition"));
+        fs::read_to_string(folder.join("segment.log")).unwrap()
+    }
+
+    /// The id of the newest set.
+    fn newest(&self) -> String {
+        let sets = fs::read_dir(self.dir.path().join("state/sets")).unwrap();
+        let ids = sets.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        ids.max().unwrap()
+    }
+
+    /// A broker's snapshot of the newest set.
+    fn snapshot(&self, broker: usize) -> PathBuf {
+        let name = format!(
+            "broker {broker}/.zeebe-snap/data/zeebe-snap-{}",
+            self.newest()
+        );
+        self.dir.path().join(name)
+    }
+
     /// Compares the output of each with the snapshot of the name.
     fn shows(&self, runs: &[(&str, &[&str])]) {
         for (name, arguments) in runs {
@@ -48,7 +74,7 @@ impl World {
 }
 
 #[test]
-fn every_verb_where_no_broker_runs() {
+fn a_set_is_taken_shown_and_verified() {
     let world = World::down();
     world.shows(&[
         ("check", &["check"]),
@@ -65,15 +91,107 @@ fn every_verb_where_no_broker_runs() {
         ("verify json", &["verify", "latest", "--json"]),
         ("status", &["status"]),
         ("status json", &["status", "--json"]),
+        ("recover", &["recover"]),
+        ("recover json", &["recover", "--json"]),
+        ("recover dry run", &["recover", "--dry-run"]),
+        ("recover dry run json", &["recover", "--dry-run", "--json"]),
+    ]);
+    let set = world.snapshot(0).join("raft-partition/segment.log");
+    fs::write(set, "Another").unwrap();
+    world.shows(&[
+        ("verify of what differs", &["verify", "latest"]),
+        (
+            "verify of what differs json",
+            &["verify", "latest", "--json"],
+        ),
+    ]);
+}
+
+#[test]
+fn a_set_is_restored_and_that_is_undone() {
+    let world = World::down();
+    world.run(&["backup"]);
+    world.change(0, "changed since");
+    world.shows(&[
+        ("undo where nothing is kept", &["undo", "--yes"]),
         ("restore dry run", &["restore", "latest", "--dry-run"]),
         (
             "restore dry run json",
             &["restore", "latest", "--dry-run", "--json"],
         ),
         ("restore with nobody to ask", &["restore", "latest"]),
-        ("recover", &["recover"]),
-        ("recover json", &["recover", "--json"]),
-        ("recover dry run", &["recover", "--dry-run"]),
-        ("recover dry run json", &["recover", "--dry-run", "--json"]),
+        ("restore", &["restore", "latest", "--no-start", "--yes"]),
     ]);
+    assert_eq!(world.data(0), "as it was");
+    world.shows(&[
+        ("status after a restore", &["status"]),
+        ("status after a restore json", &["status", "--json"]),
+        ("undo dry run", &["undo", "--no-start", "--dry-run"]),
+        (
+            "undo dry run json",
+            &["undo", "--no-start", "--dry-run", "--json"],
+        ),
+        ("undo with nobody to ask", &["undo"]),
+        ("undo", &["undo", "--no-start", "--yes"]),
+    ]);
+    assert_eq!(world.data(0), "changed since");
+    world.shows(&[
+        ("status after an undo", &["status"]),
+        ("undo json", &["undo", "--no-start", "--yes", "--json"]),
+    ]);
+    assert_eq!(world.data(0), "as it was");
+    world.shows(&[(
+        "restore json",
+        &["restore", "latest", "--no-start", "--yes", "--json"],
+    )]);
+    world.shows(&[
+        ("release of nothing", &["release"]),
+        (
+            "release of what is not kept",
+            &["release", "20200101T000000Z", "--yes"],
+        ),
+        ("release dry run", &["release", "--all", "--dry-run"]),
+        (
+            "release dry run json",
+            &["release", "--all", "--dry-run", "--json"],
+        ),
+        ("release with nobody to ask", &["release", "--all"]),
+        ("release", &["release", "--all", "--yes"]),
+        (
+            "release again json",
+            &["release", "--all", "--yes", "--json"],
+        ),
+        ("status after a release", &["status"]),
+    ]);
+    assert_eq!(world.data(0), "as it was");
+}
+
+#[test]
+fn a_set_is_forgotten() {
+    let world = World::down();
+    world.run(&["backup"]);
+    let set = world.newest();
+    world.run(&["backup"]);
+    world.shows(&[
+        ("forget of nothing", &["forget"]),
+        (
+            "forget of what is not there",
+            &["forget", "20200101T000000Z", "--yes"],
+        ),
+        ("forget dry run", &["forget", &set, "--dry-run"]),
+        (
+            "forget dry run json",
+            &["forget", &set, "--dry-run", "--json"],
+        ),
+        ("forget with nobody to ask", &["forget", &set]),
+        ("forget", &["forget", &set, "--yes"]),
+        ("list after a forget", &["list"]),
+    ]);
+    let set = world.newest();
+    assert!(world.snapshot(0).exists());
+    world.shows(&[
+        ("forget json", &["forget", &set, "--yes", "--json"]),
+        ("list after all is forgotten", &["list"]),
+    ]);
+    assert!(!world.dir.path().join("broker 0/.zeebe-snap").exists());
 }

@@ -19,6 +19,14 @@ const VERBS: &[&[&str]] = &[
     &["status"],
     &["restore", "latest", "--dry-run"],
     &["restore", "latest"],
+    &["restore", "latest", "--no-start", "--yes"],
+    &["status"],
+    &["undo", "--no-start", "--dry-run"],
+    &["undo", "--no-start", "--yes"],
+    &["release", "--all", "--dry-run"],
+    &["release", "--all", "--yes"],
+    &["forget", "latest", "--dry-run"],
+    &["forget", "latest", "--yes"],
     &["recover", "--dry-run"],
     &["recover"],
 ];
@@ -31,6 +39,7 @@ fn a_secret_is_in_no_output_and_in_no_file_but_the_kept_config() {
             let said = world.run(&[*verb, form].concat());
             assert!(!said.contains(SECRET), "{verb:?} {form:?}: {said}");
         }
+        world.run(&["backup"]);
         let state = world.dir.path().join("state");
         let (mut holding, mut files) = (Vec::new(), 0);
         for file in below(&state) {
