@@ -5,6 +5,7 @@
 mod down;
 mod init;
 mod mask;
+mod refusals;
 mod secrets;
 mod tree;
 

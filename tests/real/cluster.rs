@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::addresses::Addresses;
+use crate::install::Zeebe;
 use crate::layout::{Layout, Place};
 use crate::rig::{MARK, Rig, tool};
 use crate::wait::{seconds, until};
@@ -17,22 +18,44 @@ use crate::wait::{seconds, until};
 /// The node ids.
 pub const BROKERS: [usize; 3] = [0, 1, 2];
 
-/// A value in the environment of every broker that is nobody else's business.
-pub const SECRET: &str = "hunter2-canary";
-
 /// A cluster in a folder of its own. Dropped, it leaves nothing behind.
 #[derive(Debug)]
 pub struct Cluster {
     rig: Rig,
     place: Place,
     addresses: Addresses,
-    zeebe_home: PathBuf,
+    state: PathBuf,
     http: ureq::Agent,
 }
 
 impl Cluster {
     /// Three new brokers with empty data folders, started and ready.
     pub fn start(layout: Layout) -> Cluster {
+        let cluster = Cluster::installed(layout, None);
+        for broker in BROKERS {
+            cluster.write_settings(broker);
+        }
+        cluster.start_all();
+        cluster.wait_healthy();
+        cluster
+    }
+
+    /// Three brokers that are to take the place of these: other folders, another file system, other addresses. They are as
+    /// installed, settings and all, and never ran. What the program has written down of these is there for them.
+    pub fn replacement(&self, layout: Layout) -> Cluster {
+        let cluster = Cluster::installed(layout, Some(self.state()));
+        for broker in BROKERS {
+            let settings = "config/application.yaml";
+            fs::copy(
+                Zeebe::Current.home().join(settings),
+                cluster.settings(broker),
+            )
+            .expect(settings);
+        }
+        cluster
+    }
+
+    fn installed(layout: Layout, state: Option<PathBuf>) -> Cluster {
         let addresses = Addresses::find();
         let rig = Rig::create(&addresses);
         let place = Place::create(&rig, layout);
@@ -43,68 +66,29 @@ impl Cluster {
             .build()
             .into();
         let cluster = Cluster {
+            state: state.unwrap_or_else(|| rig.dir().join("state")),
             rig,
             place,
             addresses,
-            zeebe_home: PathBuf::from(variable("ZEEBE_HOME")),
             http,
         };
+        cluster.install(Zeebe::Current);
         for broker in BROKERS {
-            cluster.install(broker);
+            cluster.write_start_script(broker);
         }
-        for broker in BROKERS {
-            cluster.start_broker(broker);
-        }
-        cluster.wait_healthy();
         cluster
     }
 
-    /// A home of its own for each broker (Zeebe writes its log below it), of links to the one unpacked; and its start script.
-    fn install(&self, broker: usize) {
-        let home = self.dir().join(format!("home-{broker}"));
-        fs::create_dir_all(home.join("bin")).unwrap();
-        fs::copy(self.zeebe_home.join("bin/broker"), home.join("bin/broker"))
-            .expect("ZEEBE_HOME has bin/broker");
-        for name in ["lib", "config"] {
-            std::os::unix::fs::symlink(self.zeebe_home.join(name), home.join(name)).unwrap();
+    /// Starts all brokers by hand.
+    pub fn start_all(&self) {
+        for broker in BROKERS {
+            self.start_broker(broker);
         }
-        let address = self.address(broker);
-        let internal_port = |broker| self.addresses.internal_port(broker);
-        let contacts = BROKERS.map(|id| format!("{}:{}", self.address(id), internal_port(id)));
-        // The first compiler only: on two cores it halves the time to ready. No snapshot that the test did not ask for.
-        let script = format!(
-            r#"#!/bin/sh
-echo $$ > '{pid}'
-export JAVA_HOME='{java}'
-export JAVA_OPTS='-Xms64m -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.io.tmpdir={home}'
-export ZEEBE_BROKER_CLUSTER_NODEID="${{ZEEBE_BROKER_CLUSTER_NODEID:?}}"
-export ZEEBE_BROKER_CLUSTER_CLUSTERNAME='{name}'
-export ZEEBE_BROKER_CLUSTER_CLUSTERSIZE=3 ZEEBE_BROKER_CLUSTER_PARTITIONSCOUNT=3 ZEEBE_BROKER_CLUSTER_REPLICATIONFACTOR=3
-export ZEEBE_BROKER_CLUSTER_INITIALCONTACTPOINTS={contacts}
-export ZEEBE_BROKER_NETWORK_INTERNALAPI_PORT={internal_port}
-export ZEEBE_BROKER_NETWORK_HOST={address} ZEEBE_BROKER_NETWORK_ADVERTISEDHOST={address}
-export ZEEBE_BROKER_GATEWAY_NETWORK_HOST={address} SERVER_ADDRESS={address} MANAGEMENT_SERVER_ADDRESS={address}
-export ZEEBE_BROKER_DATA_DIRECTORY='{data}'
-export ZEEBE_BROKER_DATA_LOGSEGMENTSIZE=8MB ZEEBE_BROKER_DATA_SNAPSHOTPERIOD=1h
-export ZEEBE_BROKER_DATA_DISK_FREESPACE_PROCESSING=200MB ZEEBE_BROKER_DATA_DISK_FREESPACE_REPLICATION=100MB
-export ZEEBE_BROKER_THREADS_CPUTHREADCOUNT=1 ZEEBE_BROKER_THREADS_IOTHREADCOUNT=1
-export ZEEBE_BROKER_EXPERIMENTAL_ROCKSDB_MEMORYLIMIT=32MB
-# Asking for jobs where there are none gets an empty answer at once, and no timeout.
-export ZEEBE_BROKER_GATEWAY_LONGPOLLING_ENABLED=false
-# The first is used by nobody, the second only where there is a backup store.
-export ELASTICSEARCH_PASSWORD='{secret}' ZEEBE_BROKER_DATA_BACKUP_S3_SECRETKEY='{secret}'
-exec '{home}/bin/broker'
-"#,
-            secret = SECRET,
-            pid = self.pid_file(broker).display(),
-            name = self.dir().file_name().unwrap().display(),
-            contacts = contacts.join(","),
-            internal_port = internal_port(broker),
-            java = variable("JAVA_HOME"),
-            data = self.place.named(broker).display(),
-            home = home.display(),
-        );
-        write_script(&self.start_script(broker), &script);
+    }
+
+    /// Ends all brokers by hand, as an admin does, and waits until they are gone.
+    pub fn stop_all(&self) {
+        self.end_all("-TERM");
     }
 
     /// Starts one broker the way `service.start` does: in a session of its own, its output to its log.
@@ -143,14 +127,14 @@ exec '{home}/bin/broker'
         self.addresses.of(broker)
     }
 
-    /// What starts a broker and stays in the foreground.
-    pub fn start_script(&self, broker: usize) -> PathBuf {
-        self.dir().join(format!("start-{broker}"))
+    /// The address of a broker, and the port it gossips on.
+    pub fn internal(&self, broker: usize) -> (String, usize) {
+        (self.address(broker), self.addresses.internal_port(broker))
     }
 
-    /// Where the start script leaves the broker's pid.
-    pub fn pid_file(&self, broker: usize) -> PathBuf {
-        self.dir().join(format!("broker-{broker}.pid"))
+    /// The program's state.
+    pub fn state(&self) -> PathBuf {
+        self.state.clone()
     }
 
     /// A broker's standard output and error.
@@ -158,14 +142,9 @@ exec '{home}/bin/broker'
         self.dir().join(format!("broker-{broker}.log"))
     }
 
-    /// A file of the unpacked Zeebe.
-    pub fn zeebe(&self, name: &str) -> PathBuf {
-        self.zeebe_home.join(name)
-    }
-
     /// Zeebe's own client, with its arguments, talking to broker 0's gateway.
     pub fn client(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.zeebe("bin/zbctl"));
+        let mut command = Command::new(Zeebe::Current.home().join("bin/zbctl"));
         command
             .args(["--insecure", "--address"])
             .arg(format!("{}:26500", self.address(0)))
@@ -195,10 +174,15 @@ exec '{home}/bin/broker'
         })
     }
 
+    /// Whether a broker says it is ready, asked once; `None` where it says nothing.
+    pub fn asked_ready(&self, broker: usize) -> Option<bool> {
+        let answer = self.http.get(self.management(broker, "/ready")).call();
+        Some(answer.ok()?.status() == 200)
+    }
+
     /// Whether a broker says it is ready, asked once.
     pub fn ready(&self, broker: usize) -> bool {
-        let answer = self.http.get(self.management(broker, "/ready")).call();
-        answer.is_ok_and(|answer| answer.status() == 200)
+        self.asked_ready(broker) == Some(true)
     }
 
     /// Waits until all are ready and the gateway knows a healthy leader of every partition.
@@ -262,17 +246,21 @@ exec '{home}/bin/broker'
 
     /// Kills all three brokers with -9 and waits until they are gone.
     pub fn kill_all(&self) {
-        for broker in BROKERS {
-            for pid in self.pids(broker) {
-                kill(pid, "-KILL");
-            }
+        self.end_all("-KILL");
+    }
+
+    fn end_all(&self, signal: &str) {
+        for pid in BROKERS.iter().flat_map(|&broker| self.pids(broker)) {
+            kill(pid, signal);
         }
-        until("the killed brokers to be gone", seconds(30), || {
-            BROKERS
-                .iter()
-                .all(|&id| self.pids(id).is_empty())
-                .then_some(())
+        until("all brokers to be gone", seconds(30), || {
+            self.is_down().then_some(())
         });
+    }
+
+    /// Whether no broker runs.
+    pub fn is_down(&self) -> bool {
+        BROKERS.iter().all(|&broker| self.pids(broker).is_empty())
     }
 
     fn management(&self, broker: usize, path: &str) -> String {
@@ -315,8 +303,4 @@ pub fn strings(pid: i32, file: &str) -> impl Iterator<Item = String> {
 pub fn write_script(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: see scripts/setup"))
 }

@@ -37,7 +37,7 @@ impl Drop for Frozen {
 }
 
 /// What is in the making: it has a name that no snapshot has.
-fn partial(store: &Path) -> Option<PathBuf> {
+pub fn partial(store: &Path) -> Option<PathBuf> {
     let entries = store.read_dir().ok()?;
     entries
         .map(|entry| entry.unwrap())

@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::cluster::{BROKERS, SECRET, strings};
+use crate::cluster::{BROKERS, strings};
+use crate::install::SECRET;
 use crate::layout::Layout;
 use crate::running::used_cluster;
 

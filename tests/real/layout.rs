@@ -117,6 +117,21 @@ impl Place {
         find.lines().map(PathBuf::from).collect()
     }
 
+    /// How many bytes are free where a broker's data is.
+    pub fn free(&self, broker: usize) -> u64 {
+        let stat = nix::sys::statvfs::statvfs(&self.data(broker)).unwrap();
+        stat.blocks_free() * stat.fragment_size()
+    }
+
+    /// Waits until what is deleted there has given its room back, as far as there is a command that waits.
+    pub fn settle(&self, broker: usize) {
+        let at = self.data(broker);
+        // Elsewhere than on btrfs it fails, and there is nothing to wait for.
+        let mut btrfs = Command::new("btrfs");
+        btrfs.args(["subvolume", "sync"]).arg(&at).output().unwrap();
+        tool(Command::new("sync").arg("-f").arg(&at));
+    }
+
     /// Deletes a broker's data directory, or what is in it where it is a mount point.
     pub fn lose(&self, broker: usize) {
         let data = self.data(broker);

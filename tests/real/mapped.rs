@@ -23,7 +23,8 @@ with open(sys.argv[2], "w") as out:
 signal.pause()
 "#;
 
-fn keeper(cluster: &Cluster) -> PathBuf {
+/// Writes the script; it wants the data folder and where to say its pid.
+pub fn keeper(cluster: &Cluster) -> PathBuf {
     let script = cluster.dir().join("keeper.py");
     fs::write(&script, KEEPER).unwrap();
     script
@@ -52,7 +53,8 @@ fn before_the_backup_begins() {
     before.is_untouched(&cluster);
 }
 
-fn announced(keeper: &mut Child) -> i32 {
+/// The pid that a keeper says.
+pub fn announced(keeper: &mut Child) -> i32 {
     let mut line = String::new();
     BufReader::new(keeper.stdout.take().unwrap())
         .read_line(&mut line)

@@ -1,18 +1,20 @@
 //! The main promise on a file system without snapshots, where the copy is made in the window and takes its time; and what
 //! can happen in that time.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
+use std::process::Command;
 
 use crate::cluster::{Cluster, kill};
 use crate::every_instance_is_back::Round;
 use crate::faults::{Before, all_down};
-use crate::frozen::Frozen;
+use crate::frozen::{Frozen, partial};
 use crate::layout::Layout;
 use crate::program::agent_of;
-use crate::rig::Kind;
+use crate::rig::{Kind, tool};
 use crate::running::{Turn, new_cluster, used_cluster};
 use crate::setup::Setup;
+use crate::wait::{seconds, until};
 
 const EXT4: Layout = Layout::Folders(Kind::Ext4);
 
@@ -71,6 +73,31 @@ fn longer_than_max_downtime() {
     frozen.thaw();
     terminal.finish().exits(1);
     before.is_as_it_was(&cluster);
+}
+
+#[test]
+fn disk_that_fills_up_while_a_set_is_staged() {
+    let cluster = slow_cluster();
+    cluster.configure(&Setup::default());
+    let backup = cluster.run(&["backup", "--json"]).exits(0).json();
+    let before = Before::note(&cluster);
+    let run = cluster.begin(&["restore", "latest", "--yes"]);
+    let store = cluster.place().store(0);
+    until("the copy of the set", seconds(120), || {
+        partial(&store).filter(|partial| partial.join(BALLAST).exists())
+    });
+    // It had room enough when it began.
+    let filler = cluster.place().root().join("filler");
+    let length = cluster.place().free(0) - (100 << 20);
+    let mut fallocate = Command::new("fallocate");
+    tool(fallocate.args(["-l", &length.to_string()]).arg(&filler));
+    let outcome = run.finish();
+    fs::remove_file(&filler).unwrap();
+    let outcome = outcome.exits(1);
+    before.is_untouched(&cluster);
+    outcome.says(&["No space left on device", "the data is what it was"]);
+    let set = backup["set"].as_str().unwrap();
+    cluster.run(&["forget", set, "--yes"]).exits(0);
 }
 
 /// A file in broker 0's data.

@@ -148,8 +148,34 @@ impl Cluster {
         }
     }
 
-    /// What `status` says that restores keep.
-    fn kept(&self) -> Vec<PathBuf> {
+    /// What was said, with all that is another the next time made plain.
+    pub fn plain(&self, outcome: &Outcome) -> String {
+        let Outcome { stdout, stderr, .. } = outcome;
+        let said = format!("{stdout}---\n{stderr}");
+        let mut said = said.replace(self.dir().to_str().unwrap(), "/srv");
+        for broker in BROKERS {
+            said = said.replace(&self.address(broker), &format!("10.0.0.{broker}"));
+        }
+        let pids = BROKERS.map(|broker| self.pids(broker));
+        let plain = |word: &str| {
+            let id = word.len() == 16 && word.starts_with("20") && word.ends_with('Z');
+            let of = |pids: &Vec<i32>| pids.iter().any(|pid| pid.to_string() == word);
+            match (id, pids.iter().position(of)) {
+                (true, _) => "ID".to_owned(),
+                (false, Some(broker)) => format!("PID-{broker}"),
+                (false, None) => word.to_owned(),
+            }
+        };
+        let between = |c: char| !c.is_ascii_alphanumeric();
+        let words = said.split_inclusive(between).map(|piece| {
+            let word = piece.trim_end_matches(between);
+            plain(word) + &piece[word.len()..]
+        });
+        words.collect()
+    }
+
+    /// What `status` says that restores and undos keep.
+    pub fn kept(&self) -> Vec<PathBuf> {
         let status = self.run(&["status", "--json"]).exits(0).json();
         let brokers = status["brokers"].as_array().expect("brokers").iter();
         brokers

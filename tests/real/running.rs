@@ -39,6 +39,11 @@ impl Turn {
     pub fn open(&self) -> &Instances {
         &self.0.as_ref().unwrap().open
     }
+
+    /// Takes the cluster down: the next test could not use it.
+    pub fn end(mut self) {
+        drop(self.0.take());
+    }
 }
 
 impl Drop for Turn {

@@ -25,11 +25,6 @@ impl Cluster {
         self.dir().join("cluster.toml")
     }
 
-    /// The program's state.
-    pub fn state(&self) -> PathBuf {
-        self.dir().join("state")
-    }
-
     /// Writes cluster.toml.
     pub fn configure(&self, setup: &Setup) {
         let mut text = String::from("name = \"orders\"\n");
@@ -42,20 +37,20 @@ impl Cluster {
         if let Some(tools) = &setup.tools {
             text += &format!("tool_dirs = [{tools:?}]\n");
         }
-        text += &format!(
-            "[broker_defaults]\nconfig = [{:?}]\n",
-            self.zeebe("config/application.yaml")
-        );
         for broker in BROKERS {
             text += &format!(
                 "[[broker]]\n\
                  node_id = {broker}\n\
                  data = {:?}\n\
+                 config = [{:?}]\n\
+                 install = {:?}\n\
                  management = \"http://{}:9600\"\n\
                  service.start = [{:?}]\n\
                  service.environment = {{ ZEEBE_BROKER_CLUSTER_NODEID = \"{broker}\" }}\n\
                  service.log = {:?}\n",
                 self.place().named(broker),
+                self.settings(broker),
+                self.home(broker),
                 self.address(broker),
                 self.start_script(broker),
                 self.log(broker),

@@ -34,6 +34,11 @@ impl Terminal {
         self.session.send_control('c').expect("a key can be typed");
     }
 
+    /// Types a line.
+    pub fn types(&mut self, line: &str) {
+        self.session.send_line(line).expect("a line can be typed");
+    }
+
     /// Waits until the terminal shows a text, whatever its case.
     pub fn wait_for(&mut self, text: &str) {
         until(&format!("{text:?} on the terminal"), seconds(60), || {
