@@ -136,6 +136,15 @@ impl Down {
         }
     }
 
+    /// What was said, with the ids of runs made plain.
+    fn plain(&self, said: &str) -> String {
+        let runs = fs::read_dir(self.dir.path().join("state/runs")).unwrap();
+        runs.fold(said.to_owned(), |said, entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            said.replace(name.trim_end_matches(".jsonl"), "RUN")
+        })
+    }
+
     /// What a restore says that is refused, and has to leave all as it was.
     fn refused(&self, set: &str) -> String {
         self.refused_on("cluster.toml", &["restore", set, "--yes"])
@@ -351,4 +360,31 @@ fn a_set_that_does_not_exist() {
     let near = "20261123T014500Z";
     insta::assert_snapshot!("a set that does not exist", down.refused(near));
     insta::assert_snapshot!("a set that cannot be", down.refused("yesterday"));
+}
+
+/// `undo` obeys what `restore` obeys.
+#[test]
+fn an_undo_that_cannot_be() {
+    let down = Down::new();
+    let undo = || down.refused_on("cluster.toml", &["undo", "--yes"]);
+    insta::assert_snapshot!("nothing to undo", undo());
+    let said = down.run(
+        "cluster.toml",
+        &["restore", "latest", "--yes", "--no-start"],
+    );
+    assert!(said.ends_with("[exit 0]"), "{said}");
+    let said = down.refused_on("cluster.toml", &["undo", "20261123T014500Z", "--yes"]);
+    insta::assert_snapshot!("a run that does not exist", down.plain(&said));
+    down.edit("cluster.toml", "8.5.8", "8.5.7");
+    insta::assert_snapshot!("an undo onto a lower version", down.plain(&undo()));
+    down.edit("cluster.toml", "8.5.7", "8.5.8");
+
+    let said = down.run("cluster.toml", &["undo", "--yes", "--no-start"]);
+    assert!(said.ends_with("[exit 0]"), "{said}");
+    for node in NODES {
+        assert!(down.data(node).join("since").exists(), "broker {node}");
+    }
+    let said = down.run("cluster.toml", &["release", "--all", "--yes"]);
+    assert!(said.ends_with("[exit 0]"), "{said}");
+    insta::assert_snapshot!("nothing left to undo", down.plain(&undo()));
 }
