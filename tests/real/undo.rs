@@ -29,8 +29,15 @@ fn mount_points() {
 fn back_and_forth(layout: Layout) -> impl std::ops::Deref<Target = Cluster> {
     let cluster = new_cluster(layout);
     let place = cluster.place();
-    let mounts =
-        || tool(Command::new("findmnt").args(["--list", "--output", "TARGET,SOURCE,FSROOT"]));
+    let mounts = || {
+        let columns = "TARGET,SOURCE,FSROOT";
+        let all = tool(Command::new("findmnt").args(["--raw", "--output", columns]));
+        let here = |line: &&str| line.starts_with(cluster.dir().to_str().unwrap());
+        all.lines()
+            .filter(here)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     let mounted = mounts();
     let before = cluster.create(30);
     let backup = cluster.run(&["backup", "--json"]).exits(0).json();
