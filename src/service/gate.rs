@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use zeebe_snap_backends::Action;
 use zeebe_snap_backends::action::write_durably;
 use zeebe_snap_backends::cmd::{Cmd, System, quote};
@@ -83,24 +83,17 @@ pub fn is_there(units: &Path, id: &str) -> Result<bool> {
     }
 }
 
-/// Nobody's, or ours.
-fn not_of_another(units: &Path, id: &str) -> Result<bool> {
-    let (gate, ours) = (path(units, id), is_there(units, id)?);
-    if !ours && fs::symlink_metadata(&gate).is_ok() {
-        bail!(
-            "{} is not zeebe-snap's, by its first line; move it away",
-            gate.display()
-        );
-    }
-    Ok(ours)
-}
-
 /// See [`super::close_gate`].
 pub fn close(tools: &dyn System, units: &Path, unit: &str) -> Result<Gate> {
     let before = Loaded::ask(tools, unit)?;
     ensure!(before.load == "loaded", "unit {unit} is {}", before.load);
     let gate = path(units, &before.id);
-    let there = not_of_another(units, &before.id)?;
+    let there = is_there(units, &before.id)?;
+    ensure!(
+        there || fs::symlink_metadata(&gate).is_err(),
+        "{} is not zeebe-snap's, by its first line; move it away",
+        gate.display()
+    );
     if there && before.has(&gate) && !before.stale {
         return Ok(Gate::AlreadyClosed);
     }
@@ -143,15 +136,15 @@ fn write(tools: &dyn System, gate: &Path) -> Result<()> {
 pub fn open(tools: &dyn System, units: &Path, unit: &str) -> Result<()> {
     let loaded = Loaded::ask(tools, unit)?;
     let gate = path(units, &loaded.id);
-    let there = not_of_another(units, &loaded.id)?;
-    if !there && !loaded.has(&gate) {
-        return Ok(());
-    }
-    for action in removal(&gate) {
-        action.perform(tools, &|| false)?;
+    let there = is_there(units, &loaded.id)?;
+    if there {
+        let mut actions = removal(&gate).into_iter();
+        actions.try_for_each(|action| action.perform(tools, &|| false))?;
     }
     // It is open. What follows is tidiness, and no reason to leave a broker down.
-    if let Err(error) = tools.run(&reload()) {
+    if (there || loaded.has(&gate))
+        && let Err(error) = tools.run(&reload())
+    {
         tracing::warn!(%error, "after the gate was opened");
     }
     Ok(())
@@ -320,16 +313,15 @@ mod tests {
 
         let gate = folder.join("zeebe-snap-gate.conf");
         fs::write(&gate, "[Unit]\n").unwrap();
-        let refused = |result: Result<()>| result.unwrap_err().to_string();
-        let text = format!(
-            "{} is not zeebe-snap's, by its first line; move it away",
-            gate.display()
-        );
+        let refusal = close(&systemd, dir.path(), "z.service").unwrap_err();
         assert_eq!(
-            refused(close(&systemd, dir.path(), "z.service").map(drop)),
-            text
+            refusal.to_string(),
+            format!(
+                "{} is not zeebe-snap's, by its first line; move it away",
+                gate.display()
+            )
         );
-        assert_eq!(refused(open(&systemd, dir.path(), "z.service")), text);
+        open(&systemd, dir.path(), "z.service").unwrap();
         assert!(!is_there(dir.path(), "z.service").unwrap() && gate.exists());
     }
 
