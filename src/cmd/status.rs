@@ -60,7 +60,7 @@ impl Status {
                 json!({
                     "node_id": seen.node,
                     "up": seen.is_up(),
-                    "gated": false,
+                    "gated": seen.service.gated,
                     "pid": seen.process().map(|process| process.pid),
                     "trouble": ailing.get(&seen.node),
                     "zeebe": seen.api.as_ref().ok().and_then(|api| api.version.clone()),
