@@ -126,13 +126,13 @@ impl<'a> Journal<'a> {
         &mut self,
         entry: Entry,
         durability: Durability,
-    ) -> Result<(), (Entry, anyhow::Error)> {
+    ) -> Result<(), (Box<Entry>, anyhow::Error)> {
         match self.log.append(&entry, durability) {
             Ok(()) => {
                 self.entries.push(entry);
                 Ok(())
             }
-            Err(error) => Err((entry, error)),
+            Err(error) => Err((Box::new(entry), error)),
         }
     }
 

@@ -21,11 +21,13 @@ use crate::exec::{Wake, World};
 use crate::id::NodeId;
 use crate::journal::{Entry, StepNo};
 use crate::link::Link;
+use crate::plan::configs::Present;
 use crate::plan::restore::Received;
 use crate::plan::{Source, Step};
 use crate::report::progress::Progress;
 use crate::zeebe::data::Damage;
 use crate::zeebe::health::ailments;
+use crate::zeebe::settings::map_addresses;
 
 /// How often a cluster that is coming up is asked.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
@@ -86,6 +88,23 @@ impl Real {
         }
     }
 
+    /// The config files of cluster.toml, as they stand.
+    pub fn configs(&self) -> Result<Present> {
+        match self.link.ask(Request::Configs)? {
+            Answer::Configs(files) => Ok(files.into_iter().collect()),
+            other => bail!("the agent answered a question for config files with {other:?}"),
+        }
+    }
+
+    /// What goes along with a step and is in no plan.
+    fn content(&self, step: &Step) -> Result<Vec<u8>> {
+        let Step::StageConfig { set, file, map, .. } = step else {
+            return Ok(Vec::new());
+        };
+        let kept = self.catalog.read_config(set, file)?;
+        Ok(map_addresses(&String::from_utf8_lossy(&kept), map).into_bytes())
+    }
+
     /// How brokers could receive these snapshots of other volumes, or why they could not.
     pub fn receive(&self, sources: Vec<(NodeId, Source)>) -> Result<Received> {
         if sources.is_empty() {
@@ -105,6 +124,7 @@ impl Real {
         let request = Request::Perform {
             plan: 0,
             step: Box::new(verify),
+            content: Vec::new(),
         };
         self.link.tell(
             request,
@@ -200,9 +220,14 @@ impl World for Real {
                     files: Vec::new(),
                 };
                 let progress = self.progress.clone();
+                let content = match self.content(step) {
+                    Ok(content) => content,
+                    Err(error) => return end(Err(error.into())),
+                };
                 let request = Request::Perform {
                     plan: no.plan,
                     step: Box::new(step.clone()),
+                    content,
                 };
                 self.link.tell(
                     request,

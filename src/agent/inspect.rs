@@ -11,6 +11,7 @@ use super::protocol::{Receiving, Seen, VolumeSeen};
 use crate::config::Broker;
 use crate::id::NodeId;
 use crate::plan::Source;
+use crate::plan::configs::PresentFiles;
 use crate::process::{self, Holder, Process, holders};
 use crate::service::{self, Instance, Phase};
 use crate::zeebe::settings::{self, Settings, Sources};
@@ -120,6 +121,16 @@ fn volume(tools: &dyn System, data: &Path, backend: &str) -> Result<VolumeSeen> 
         Some(_) => anyhow::bail!("{} is not on {backend}", data.display()),
         None => anyhow::bail!("{} has no folder around it", data.display()),
     }
+}
+
+/// The config files of all brokers, as they stand.
+pub fn configs(posts: &Posts) -> Result<Vec<(NodeId, PresentFiles)>> {
+    let of = |post: &Post| {
+        let files = post.broker.config.iter();
+        let read = |path: &PathBuf| Ok((path.clone(), super::configs::content(path)?));
+        Ok((post.broker.node_id, files.map(read).collect::<Result<_>>()?))
+    };
+    posts.all().map(of).collect()
 }
 
 /// How brokers could receive snapshots of other volumes.

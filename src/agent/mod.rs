@@ -5,6 +5,7 @@
 //! Must not know sets, catalogs or the terminal.
 
 mod brokers;
+pub mod configs;
 mod inspect;
 mod post;
 pub mod protocol;
@@ -73,7 +74,7 @@ pub fn serve(cluster: &Path, state_dir: &Path) -> Result<()> {
                 );
             }
             request => {
-                if let Request::Perform { plan, step } = &request {
+                if let Request::Perform { plan, step, .. } = &request {
                     touched.fetch_or(step.changes(), Ordering::SeqCst);
                     if let Some(posts) = posts.get() {
                         posts.newest_plan.fetch_max(*plan, Ordering::SeqCst);
@@ -129,19 +130,24 @@ fn answer(
 ) -> Result<Answer> {
     match request {
         Request::Inspect => Ok(Answer::Seen(inspect::inspect(posts)?)),
+        Request::Configs => Ok(Answer::Configs(inspect::configs(posts)?)),
         Request::Receive(sources) => Ok(Answer::Receiving(inspect::receive(posts, sources))),
         Request::Health { node } => brokers::health(posts, *node),
         Request::ZeebesOwn { volume, snapshot } => Ok(Answer::Damage(zeebes_own::damage(
             posts, volume, snapshot, quitting,
         )?)),
-        Request::Perform { plan, step } => {
+        Request::Perform {
+            plan,
+            step,
+            content,
+        } => {
             let job = Job {
                 posts,
                 plan: *plan,
                 mouth,
                 quitting,
             };
-            let performed = perform(&job, step).with_context(|| step.to_string())?;
+            let performed = perform(&job, step, content).with_context(|| step.to_string())?;
             Ok(Answer::Performed(Box::new(performed)))
         }
         Request::Hello { .. } | Request::Open(_) | Request::Bye => {
@@ -174,7 +180,7 @@ impl Job<'_> {
     }
 }
 
-fn perform(job: &Job<'_>, step: &Step) -> Result<Performed> {
+fn perform(job: &Job<'_>, step: &Step, content: &[u8]) -> Result<Performed> {
     let begun = jiff::Timestamp::now();
     let (outcome, fact) = match step {
         Step::ProveSeen { brokers } => brokers::prove_seen(job.posts, brokers)?,
@@ -233,6 +239,10 @@ fn perform(job: &Job<'_>, step: &Step) -> Result<Performed> {
         Step::Swap(staged) => rollback::swap(job, staged)?,
         Step::SwapBack(staged) => rollback::swap_back(job, staged)?,
         Step::Discard(staged) => rollback::discard(job, staged)?,
+        Step::StageConfig { swap, .. } => configs::stage(swap, content)?,
+        Step::SwapConfig(swap) => configs::swap(swap)?,
+        Step::SwapBackConfig(swap) => configs::swap_back(swap)?,
+        Step::DiscardConfig(swap) => configs::discard(swap)?,
         Step::CloseGate { node } => brokers::close_gate(job, *node)?,
         Step::OpenGate { node } => brokers::open_gate(job, *node)?,
         Step::AwaitHealthy { .. }

@@ -12,6 +12,7 @@ use zeebe_snap_backends::{Cost, Kept, Obstacle, SnapName, Snapshot, VolumeId};
 
 use crate::config::{Broker, OnStuckStop};
 use crate::id::NodeId;
+use crate::plan::configs::PresentFiles;
 use crate::plan::{Source, Step};
 use crate::process::Holder;
 use crate::service;
@@ -48,6 +49,8 @@ pub enum Request {
     Inspect,
     /// How could the brokers receive these snapshots of other volumes? Changes nothing.
     Receive(Vec<(NodeId, Source)>),
+    /// What are the config files named in cluster.toml? Changes nothing.
+    Configs,
     /// What does this broker's management API say?
     Health { node: NodeId },
     /// Do Zeebe's own checksums hold in this snapshot? Changes nothing.
@@ -62,6 +65,9 @@ pub enum Request {
         plan: usize,
         /// What.
         step: Box<Step>,
+        /// What a config file becomes: in no plan, since it may hold secrets.
+        #[serde(default)]
+        content: Vec<u8>,
     },
     /// All is settled: end, and leave everything as it is.
     Bye,
@@ -125,6 +131,8 @@ pub enum Answer {
     Seen(Vec<Seen>),
     /// To a question for receiving: in the order asked.
     Receiving(Vec<Result<Receiving, String>>),
+    /// To a question for config files.
+    Configs(Vec<(NodeId, PresentFiles)>),
     /// To a question for health.
     Health {
         /// What the API says, or why it does not answer.

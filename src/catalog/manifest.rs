@@ -1,6 +1,6 @@
 //! What is written down of a set: all that a restore must know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -58,6 +58,12 @@ pub struct OriginOf {
     pub partitions: Vec<u32>,
     /// Whether it ran.
     pub was_up: bool,
+    /// The addresses it was reached at and listened on.
+    #[serde(default)]
+    pub own_addresses: BTreeSet<String>,
+    /// All addresses it was told of itself and of others.
+    #[serde(default)]
+    pub addresses: BTreeSet<String>,
 }
 
 /// A set, as written down.

@@ -205,6 +205,12 @@ impl Catalog {
         })
     }
 
+    /// A config file that was kept.
+    pub fn read_config(&self, set: &SetId, kept_as: &str) -> Result<Vec<u8>> {
+        let path = self.dir(set).join(kept_as);
+        fs::read(&path).with_context(|| format!("read {}", path.display()))
+    }
+
     fn listing(&self, set: &SetId, node: NodeId) -> PathBuf {
         self.dir(set).join(format!("node-{node}-entries.jsonl"))
     }

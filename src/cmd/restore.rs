@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
@@ -5,8 +7,12 @@ use serde_json::json;
 use super::carry::begin;
 use super::load;
 use super::replace::Replacing;
+use crate::agent::protocol::KeptFile;
 use crate::catalog::Catalog;
+use crate::catalog::manifest::{Manifest, Member};
 use crate::exit::Exit;
+use crate::id::NodeId;
+use crate::plan::configs::{Files, KeptFiles, When};
 use crate::plan::{restore, stage_name};
 use crate::report::progress::Progress;
 use crate::report::table::moment;
@@ -23,6 +29,12 @@ pub struct Restore {
     /// Leave the brokers down at the end
     #[arg(long)]
     no_start: bool,
+    /// In config files, an address of the source and what it becomes; each broker's own is mapped without
+    #[arg(long, value_name = "OLD=NEW", value_parser = mapped)]
+    map: Vec<(String, String)>,
+    /// When the set's config files are written to where cluster.toml has them; the present ones are kept
+    #[arg(long, value_enum, default_value_t)]
+    config: When,
     /// Show what would be done, command by command, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -46,14 +58,29 @@ impl Restore {
             Err(exit) => return Ok(exit),
         };
         let run = begun.run.clone();
-        let manifest = Catalog::new(&places.state_dir).find(&self.set)?;
+        let catalog = Catalog::new(&places.state_dir);
+        let manifest = catalog.find(&self.set)?;
         let request = restore::Request {
             allow_unverified: self.allow_unverified,
             no_start: self.no_start,
+            config: self.config,
+            map: self.map,
         };
         let sources = restore::to_receive(&begun.seen, &manifest);
         let received = begun.world.receive(sources)?;
-        let planned = restore::plan(&cluster, &begun.seen, &received, &manifest, &run, request);
+        let files = Files {
+            kept: kept_configs(&catalog, &manifest)?,
+            present: begun.world.configs()?,
+        };
+        let (plan, findings, diff) = restore::plan(
+            &cluster,
+            &begun.seen,
+            &received,
+            &files,
+            &manifest,
+            &run,
+            &request,
+        );
         let set = &manifest.origin.set;
         let taken = set.time().map(moment).unwrap_or_default();
         let replacing = Replacing {
@@ -70,10 +97,38 @@ impl Restore {
                 "What happened since is not in it; the present data is kept beside the new."
                     .to_owned(),
             ],
-            diff: String::new(),
+            diff,
             fields: vec![("set", json!(set))],
             stage: stage_name("restore", &run),
         };
-        replacing.run(places, &cluster, begun, planned, &mut progress)
+        replacing.run(places, &cluster, begun, (plan, findings), &mut progress)
+    }
+}
+
+/// The config files that the set has, each with its content.
+fn kept_configs(catalog: &Catalog, manifest: &Manifest) -> Result<BTreeMap<NodeId, KeptFiles>> {
+    let set = &manifest.origin.set;
+    let of = |member: &Member| {
+        let read = |file: &KeptFile| {
+            let content = catalog.read_config(set, &file.kept_as)?;
+            anyhow::ensure!(
+                file.blake3 == blake3::hash(&content).to_string(),
+                "{} of set {set} is damaged: it is not what was captured",
+                file.kept_as
+            );
+            Ok((file.clone(), content))
+        };
+        let files: Result<Vec<_>> = member.config.iter().map(read).collect();
+        Ok((member.node, files?))
+    };
+    manifest.members.iter().map(of).collect()
+}
+
+fn mapped(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() && !new.is_empty() => {
+            Ok((old.to_ascii_lowercase(), new.to_owned()))
+        }
+        _ => Err("it is not of the form OLD=NEW".to_owned()),
     }
 }

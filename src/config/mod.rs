@@ -64,10 +64,23 @@ pub struct Broker {
     pub version: Option<Version>,
     /// Base URL of its management API.
     pub management: String,
+    /// The address at which other brokers reach it, where that is not the host of `management`.
+    pub address: Option<String>,
     /// "auto" or a driver's name.
     pub backend: String,
     /// How it is stopped and started.
     pub service: Service,
+}
+
+impl Broker {
+    /// The address at which others reach it.
+    pub fn address(&self) -> String {
+        let url = self.management.split("://").last().unwrap_or_default();
+        let host = url.split('/').next().unwrap_or_default();
+        let own = || crate::zeebe::settings::host_of(host).trim_matches(['[', ']']);
+        let address = self.address.as_deref().unwrap_or_else(own);
+        address.to_ascii_lowercase()
+    }
 }
 
 /// How a broker is stopped and started.

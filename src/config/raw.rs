@@ -27,6 +27,7 @@ pub const KEYS: &[&str] = &[
     "install",
     "version",
     "management",
+    "address",
     "backend",
     "service",
     "systemd",
@@ -75,6 +76,7 @@ pub struct RawBroker {
     install: Option<PathBuf>,
     version: Option<String>,
     management: Option<String>,
+    address: Option<String>,
     backend: Option<String>,
     #[serde(default)]
     service: RawService,
@@ -213,6 +215,7 @@ pub fn check_broker(own: RawBroker, defaults: &RawBroker) -> Result<Broker, Stri
         install: own.install.or(defaults.install.clone()),
         version,
         management: management.trim_end_matches('/').to_owned(),
+        address: own.address,
         backend: check_backend(own.backend.or(defaults.backend.clone()))
             .map_err(|why| both(&why))?,
         service: check_service(own.service, &defaults.service).map_err(|why| both(&why))?,

@@ -177,7 +177,7 @@ impl<'a, 'j> Walk<'a, 'j> {
     fn write(&mut self, entry: Entry, durability: Durability, must: bool) -> Result<()> {
         match self.journal.add(entry, durability) {
             Err((entry, error)) if !must || self.unwinding => {
-                self.journal.remember(entry);
+                self.journal.remember(*entry);
                 self.unwritten.get_or_insert(error);
                 Ok(())
             }

@@ -2,7 +2,7 @@
 //! coordinator does. Whatever happens, brokers that were up are up again, on folders of one time.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::catalog::manifest::{Manifest, Origin, OriginOf};
 use crate::exit::Exit;
 use crate::id::{NodeId, RunId, SetId};
 use crate::journal::{Durability, Entry, Journal, Log, StepNo, is_closed};
+use crate::plan::configs::Configs;
 use crate::plan::recovery::Point;
 use crate::plan::replace::Replacement;
 use crate::plan::restore::Part;
@@ -314,6 +315,8 @@ fn origin() -> Origin {
         zeebe: None,
         partitions: vec![1],
         was_up: true,
+        own_addresses: BTreeSet::new(),
+        addresses: BTreeSet::new(),
     };
     Origin {
         brokers: NODES.map(of).to_vec(),
@@ -384,10 +387,12 @@ fn restore(manifest: &Manifest, start: bool) -> Plan {
         running: &running,
         holding: &running,
         gated: &NODES,
+        configs: &[],
         staged: &crate::plan::restore::staged(&parts, &run),
         start,
     };
-    let stages = crate::plan::restore::stages(manifest, &run, &parts, &replacement);
+    let stages =
+        crate::plan::restore::stages(manifest, &run, &parts, &Configs::default(), &replacement);
     let set = manifest.origin.set.clone();
     let stage = stage_name("restore", &run);
     plan(Aim::Restore { set, stage }, stages)
@@ -437,6 +442,7 @@ fn undo() -> Plan {
         running: &running,
         holding: &running,
         gated: &NODES,
+        configs: &[],
         staged: &NODES.map(staged),
         start: true,
     };

@@ -7,10 +7,11 @@ use super::look::{at_folder, at_holders, at_service, learned, running};
 use super::{Aim, Finding, Findings, Plan, Running, Stage, Step, Stuck, snapshot_name, told};
 use crate::agent::protocol::Seen;
 use crate::catalog::manifest::{Origin, OriginOf};
-use crate::config::Cluster;
+use crate::config::{Broker, Cluster};
 use crate::id::{NodeId, RunId, SetId};
 use crate::service::Instance;
 use crate::zeebe::health::ailments;
+use crate::zeebe::settings::Settings;
 
 /// What a person asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -185,10 +186,10 @@ fn origin(cluster: &Cluster, host: &str, seen_all: &[Seen], set: &SetId) -> Orig
         let first = seen_all
             .iter()
             .find(|other| freezes(other) == freezes(seen))?;
-        let zeebe = cluster
-            .brokers
-            .get(&seen.node)
-            .and_then(|broker| learned(seen, broker));
+        let broker = cluster.brokers.get(&seen.node);
+        let zeebe = broker.and_then(|broker| learned(seen, broker));
+        let at = broker.map(Broker::address);
+        let told = seen.settings.as_ref().ok();
         Some(OriginOf {
             node: seen.node,
             host: host.to_owned(),
@@ -203,6 +204,13 @@ fn origin(cluster: &Cluster, host: &str, seen_all: &[Seen], set: &SetId) -> Orig
                 .map(|folder| folder.partitions.clone())
                 .unwrap_or_default(),
             was_up: seen.is_up(),
+            own_addresses: told
+                .map(Settings::own_addresses)
+                .into_iter()
+                .flatten()
+                .chain(at)
+                .collect(),
+            addresses: told.map(Settings::addresses).unwrap_or_default(),
         })
     };
     Origin {

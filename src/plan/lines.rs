@@ -3,6 +3,7 @@
 use zeebe_snap_backends::{Action, Rollback, Volume, VolumeId};
 
 use super::{Staged, Step};
+use crate::agent::configs::beside;
 use crate::config::Cluster;
 use crate::id::NodeId;
 
@@ -102,6 +103,16 @@ impl Step {
                 label,
                 ..
             } => roll(volume, &|r| r.take_kept(kept, stage, label)),
+            Step::StageConfig { swap, .. } => vec![format!(
+                "install -m 600 /dev/stdin {}   # the set's, addresses mapped",
+                beside(swap).display()
+            )],
+            Step::SwapConfig(swap) | Step::SwapBackConfig(swap) => vec![format!(
+                "mv --exchange {} {}",
+                swap.path.display(),
+                beside(swap).display()
+            )],
+            Step::DiscardConfig(swap) => vec![format!("rm -f {}", beside(swap).display())],
             Step::CloseGate { node } => gates(node).0,
             Step::Swap(Staged { volume, stage, .. }) => roll(volume, &|r| r.swap(stage)),
             Step::Commit => vec!["# written to the journal and synced".to_owned()],

@@ -3,6 +3,7 @@
 //! Planning computes from what inspecting saw. It touches no disk and asks nobody.
 
 pub mod backup;
+pub mod configs;
 pub mod findings;
 pub mod forget;
 mod lines;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use zeebe_snap_backends::{Label, SnapName, StageName, VolumeId};
 
 use super::backup::digesting;
+use super::configs::ConfigSwap;
 use super::{Aim, OnFailure, Plan, Stage, Staged, Step};
 use crate::id::{NodeId, SetId};
 use crate::journal::{Entry, StepNo, plans, step};
@@ -36,6 +37,8 @@ struct Debts {
     taken: BTreeMap<NodeId, (VolumeId, StageName, StageName)>,
     swapped: BTreeMap<NodeId, Staged>,
     gates: BTreeSet<NodeId>,
+    staged_configs: Vec<ConfigSwap>,
+    swapped_configs: Vec<ConfigSwap>,
     recorded: bool,
     completed: bool,
     forgotten: bool,
@@ -193,7 +196,11 @@ fn put_back(debts: &Debts, healthy: Stage) -> Vec<Stage> {
     };
     // A folder that could not be put back keeps every broker down: no cluster runs on folders of different times.
     let swap_back = debts.swapped.values().cloned().map(Step::SwapBack);
+    let configs = debts.swapped_configs.iter().cloned();
+    let swap_back = swap_back.chain(configs.map(Step::SwapBackConfig));
     let discard = debts.staged.values().cloned().map(Step::Discard);
+    let configs = debts.staged_configs.iter().cloned();
+    let discard = discard.chain(configs.map(Step::DiscardConfig));
     vec![
         Stage::leave(swap_back.collect()),
         open_gates(debts),
@@ -305,6 +312,8 @@ impl Debts {
                 self.taken
                     .insert(*node, (volume.clone(), kept.name.clone(), stage.clone()));
             }
+            Step::StageConfig { swap, .. } => self.staged_configs.push(swap.clone()),
+            Step::SwapConfig(swap) => self.swapped_configs.push(swap.clone()),
             Step::CloseGate { node } => {
                 self.gates.insert(*node);
             }
@@ -324,6 +333,8 @@ impl Debts {
             Step::Destroy { node, .. } => {
                 self.snapshots.remove(node);
             }
+            Step::SwapBackConfig(swap) => self.swapped_configs.retain(|other| other != swap),
+            Step::DiscardConfig(swap) => self.staged_configs.retain(|other| other != swap),
             Step::OpenGate { node } => {
                 self.gates.remove(node);
             }

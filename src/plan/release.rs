@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use zeebe_snap_backends::Label;
+
+use super::configs::{self, ConfigSwap};
 use super::undo::kept_by_run;
 use super::{Aim, Finding, Findings, Plan, Stage, Step};
 use crate::agent::protocol::Seen;
@@ -39,11 +42,21 @@ pub fn plan(cluster: &Cluster, seen: &[Seen], request: &Request) -> (Option<Plan
         for seen in seen {
             let Ok(volume) = &seen.volume else { continue };
             let kept = volume.kept.iter().filter(|kept| kept.name == *name);
-            steps.extend(kept.map(|kept| Step::Release {
-                node: seen.node,
-                volume: volume.id.clone(),
-                kept: kept.clone(),
-            }));
+            for kept in kept {
+                let configs = configs::replaced(kept.label.as_ref().unwrap_or(&Label::new()));
+                // What is hidden is what was replaced.
+                steps.extend(
+                    configs
+                        .iter()
+                        .map(ConfigSwap::back)
+                        .map(Step::DiscardConfig),
+                );
+                steps.push(Step::Release {
+                    node: seen.node,
+                    volume: volume.id.clone(),
+                    kept: kept.clone(),
+                });
+            }
         }
     }
     if findings.refuses() {

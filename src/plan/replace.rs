@@ -2,6 +2,7 @@
 //!
 //! Until the commit all is undone on failure; from it on nothing is, since brokers acknowledge work again.
 
+use super::configs::ConfigSwap;
 use super::{Running, Stage, Staged, Step, Stuck};
 use crate::agent::protocol::Seen;
 use crate::config::{Cluster, Service};
@@ -19,6 +20,8 @@ pub(crate) struct Replacement<'a> {
     pub gated: &'a [NodeId],
     /// One for each broker.
     pub staged: &'a [Staged],
+    /// Config files that change with the data.
+    pub configs: &'a [ConfigSwap],
     /// Whether brokers are started at the end.
     pub start: bool,
 }
@@ -36,6 +39,8 @@ impl Replacement<'_> {
             broker: broker.clone(),
             stuck: Stuck::IsKilled,
         };
+        let swap = self.staged.iter().cloned().map(Step::Swap);
+        let configs = self.configs.iter().cloned().map(Step::SwapConfig);
         let close = |node: &NodeId| Step::CloseGate { node: *node };
         vec![
             Stage::undo(vec![Step::ProveSeen {
@@ -44,7 +49,7 @@ impl Replacement<'_> {
             Stage::undo(self.gated.iter().map(close).collect()),
             Stage::undo(self.running.iter().map(stop).collect()),
             Stage::undo(vec![down.clone()]),
-            Stage::undo(self.staged.iter().cloned().map(Step::Swap).collect()),
+            Stage::undo(swap.chain(configs).collect()),
             Stage::undo(vec![down]),
             Stage::undo(vec![Step::Commit]),
         ]

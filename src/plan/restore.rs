@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use zeebe_snap_backends::{StageName, VolumeId};
 
+use super::configs::{self, Configs, Files, When};
 use super::look::{at_holders, at_service, learned, may_start_on, running};
 use super::replace::{self, Replacement};
-use super::{Aim, Finding, Findings, Plan, Source, Stage, Staged, Step, stage_name};
+use super::{Aim, Finding, Findings, Plan, Source, Stage, Staged, Step, stage_name, told};
 use crate::agent::protocol::{Receiving, Seen};
 use crate::catalog::manifest::{Manifest, SetState};
 use crate::config::Cluster;
@@ -14,12 +15,16 @@ use crate::id::{NodeId, RunId};
 use crate::zeebe::version::Learned;
 
 /// What a person asked for.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Request {
     /// A set whose digests are not in is restored all the same.
     pub allow_unverified: bool,
     /// Brokers are left down.
     pub no_start: bool,
+    /// When config files are written.
+    pub config: When,
+    /// Addresses that become others in them.
+    pub map: Vec<(String, String)>,
 }
 
 /// How each broker whose own volume does not have the set's snapshot could receive it, or why it could not.
@@ -41,13 +46,41 @@ pub fn plan(
     cluster: &Cluster,
     seen: &[Seen],
     received: &Received,
+    files: &Files,
     manifest: &Manifest,
     run: &RunId,
-    request: Request,
-) -> (Option<Plan>, Vec<Finding>) {
+    request: &Request,
+) -> (Option<Plan>, Vec<Finding>, String) {
     let mut findings = Findings::default();
     look_at_set(cluster, manifest, request, &mut findings);
     look_at_versions(cluster, seen, manifest, &mut findings);
+    let stage = stage_name("restore", run);
+    let writes = |seen: &&Seen| match request.config {
+        When::Auto => received.contains_key(&seen.node) && !is_at_home(seen, manifest),
+        When::Write => true,
+        When::Leave => false,
+    };
+    let (written, left): (Vec<&Seen>, Vec<&Seen>) = seen.iter().partition(writes);
+    let left: Vec<Seen> = left.into_iter().cloned().collect();
+    told::look(cluster, &left, &mut findings);
+    told::before_replacing(cluster, &left, &mut findings);
+    told::before_restore(seen, &mut findings);
+    let mut configs = Configs::default();
+    if !written.is_empty() {
+        let map = configs::mapping(cluster, manifest, &request.map, &mut findings);
+        for seen in written {
+            configs::look_at_broker(
+                cluster,
+                seen,
+                manifest,
+                files,
+                &map,
+                &stage,
+                &mut configs,
+                &mut findings,
+            );
+        }
+    }
     let mut parts = Vec::new();
     for seen in seen {
         parts.extend(look_at_broker(
@@ -59,7 +92,7 @@ pub fn plan(
         ));
     }
     if findings.refuses() {
-        return (None, findings.0);
+        return (None, findings.0, configs.diff);
     }
     let running = running(seen);
     let replacement = Replacement {
@@ -67,21 +100,28 @@ pub fn plan(
         holding: &replace::holding(seen, &running),
         gated: &replace::gated(cluster),
         staged: &staged(&parts, run),
+        configs: &configs.swaps,
         start: !request.no_start,
     };
     let plan = Plan {
         aim: Aim::Restore {
             set: manifest.origin.set.clone(),
-            stage: stage_name("restore", run),
+            stage,
         },
         of: cluster.whose(),
         max_downtime: cluster.max_downtime,
-        stages: stages(manifest, run, &parts, &replacement),
+        stages: stages(manifest, run, &parts, &configs, &replacement),
     };
-    (Some(plan), findings.0)
+    (Some(plan), findings.0, configs.diff)
 }
 
-fn look_at_set(cluster: &Cluster, manifest: &Manifest, request: Request, findings: &mut Findings) {
+/// The broker's data is where the set was taken of it.
+fn is_at_home(seen: &Seen, manifest: &Manifest) -> bool {
+    let mut origins = manifest.origin.brokers.iter();
+    origins.any(|of| of.node == seen.node && of.data == seen.data)
+}
+
+fn look_at_set(cluster: &Cluster, manifest: &Manifest, request: &Request, findings: &mut Findings) {
     let set = &manifest.origin.set;
     if manifest.origin.cluster != cluster.name {
         findings.refuse(
@@ -305,6 +345,7 @@ pub(crate) fn stages(
     manifest: &Manifest,
     run: &RunId,
     parts: &[Part],
+    configs: &Configs,
     replacement: &Replacement<'_>,
 ) -> Vec<Stage> {
     let origin = &manifest.origin;
@@ -328,6 +369,11 @@ pub(crate) fn stages(
         let mut label = super::replaced(&origin.cluster, part.node, part.replaced.as_ref());
         label.insert("set".to_owned(), origin.set.to_string());
         label.insert("restore".to_owned(), run.to_string());
+        label.extend(
+            configs
+                .label(part.node)
+                .map(|text| ("config".to_owned(), text)),
+        );
         Step::StageData {
             node: part.node,
             volume: part.volume.clone(),
@@ -337,7 +383,10 @@ pub(crate) fn stages(
         }
     };
     let mut stages = verify(false);
-    stages.push(Stage::undo(parts.iter().map(stage_data).collect()));
+    let data = parts.iter().map(stage_data);
+    stages.push(Stage::undo(
+        data.chain(configs.stage.iter().cloned()).collect(),
+    ));
     stages.extend(verify(true));
     stages.extend(replacement.until_commit());
     stages.extend(replacement.after_commit());

@@ -1,11 +1,13 @@
 //! The actions of a plan.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use zeebe_snap_backends::{Kept, Label, SnapName, Snapshot, StageName, VolumeId};
 
+use super::configs::ConfigSwap;
 use crate::id::{NodeId, SetId};
 use crate::service::Instance;
 
@@ -90,6 +92,19 @@ pub enum Step {
         stage: StageName,
         label: Label,
     },
+    /// Writes a config file of the set, with addresses mapped, hidden beside the one it is to replace.
+    StageConfig {
+        set: SetId,
+        file: String,
+        map: BTreeMap<String, String>,
+        swap: ConfigSwap,
+    },
+    /// Puts it in place of the present one, which is kept in its turn.
+    SwapConfig(ConfigSwap),
+    /// Puts the former one back.
+    SwapBackConfig(ConfigSwap),
+    /// Removes what is hidden beside a config file.
+    DiscardConfig(ConfigSwap),
     /// Nothing else starts the broker from here on.
     CloseGate { node: NodeId },
     /// Puts the new data in place of the old.
@@ -180,6 +195,13 @@ impl Step {
             | Step::Verify { node, .. }
             | Step::StageData { node, .. }
             | Step::TakeKept { node, .. }
+            | Step::StageConfig {
+                swap: ConfigSwap { node, .. },
+                ..
+            }
+            | Step::SwapConfig(ConfigSwap { node, .. })
+            | Step::SwapBackConfig(ConfigSwap { node, .. })
+            | Step::DiscardConfig(ConfigSwap { node, .. })
             | Step::CloseGate { node }
             | Step::Swap(Staged { node, .. })
             | Step::OpenGate { node }
@@ -227,6 +249,10 @@ impl Step {
             Step::Verify { .. } => "verify",
             Step::StageData { .. } => "stage",
             Step::TakeKept { .. } => "take what is kept",
+            Step::StageConfig { .. } => "stage config",
+            Step::SwapConfig(_) => "swap config",
+            Step::SwapBackConfig(_) => "swap back config",
+            Step::DiscardConfig(_) => "discard config",
             Step::CloseGate { .. } => "close the gate",
             Step::Swap(_) => "swap",
             Step::Commit => "commit",
@@ -247,7 +273,11 @@ impl Step {
     pub fn is_begun_durably(&self) -> bool {
         matches!(
             self,
-            Step::Stop { .. } | Step::CloseGate { .. } | Step::Swap(_) | Step::Commit
+            Step::Stop { .. }
+                | Step::CloseGate { .. }
+                | Step::Swap(_)
+                | Step::SwapConfig(_)
+                | Step::Commit
         )
     }
 
@@ -274,7 +304,15 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.node(), self) {
-            (Some(node), Step::CloseGate { .. } | Step::OpenGate { .. }) => {
+            (
+                Some(node),
+                Step::CloseGate { .. }
+                | Step::OpenGate { .. }
+                | Step::StageConfig { .. }
+                | Step::SwapConfig(_)
+                | Step::SwapBackConfig(_)
+                | Step::DiscardConfig(_),
+            ) => {
                 write!(f, "{} of broker {node}", self.word())
             }
             (Some(node), Step::TakeKept { .. } | Step::PutBack { .. }) => {

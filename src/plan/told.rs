@@ -23,7 +23,6 @@ pub fn look(cluster: &Cluster, seen: &[Seen], findings: &mut Findings) {
         at_conflicts(cluster, one, findings);
     }
     at_shared_data(seen, findings);
-    at_cluster_size(cluster, seen, findings);
     at_differing(
         seen,
         "numbers of partitions",
@@ -46,6 +45,7 @@ pub fn look(cluster: &Cluster, seen: &[Seen], findings: &mut Findings) {
 
 /// What a set would carry with it. (A restore replaces the folders, so what they say does not matter to it.)
 pub fn before_backup(cluster: &Cluster, seen: &[Seen], findings: &mut Findings) {
+    at_cluster_size(cluster, seen, findings);
     at_members(cluster, seen, findings);
     at_versions(cluster, seen, findings);
     for one in seen {
@@ -71,6 +71,27 @@ pub fn before_backup(cluster: &Cluster, seen: &[Seen], findings: &mut Findings) 
             format!("the log is flushed {when} on {} ({})", nodes(&brokers), by(&brokers)),
             "a broker that has to be killed, or a host that loses power, loses what was acknowledged; a clean stop loses nothing",
             "nothing, if that is meant",
+        );
+    }
+}
+
+/// The brokers of the set go to brokers of a cluster of the same size.
+pub fn before_replacing(cluster: &Cluster, seen: &[Seen], findings: &mut Findings) {
+    let size = cluster.brokers.len();
+    let other = |told: &Settings| {
+        let said = told.cluster_size.as_ref()?;
+        (said.value as usize != size).then(|| (said.value, said.by.clone()))
+    };
+    for (value, brokers) in each(seen, other) {
+        findings.refuse(
+            None,
+            format!(
+                "a cluster size of {value} is said to {} ({}), and cluster.toml has {size} brokers",
+                nodes(&brokers),
+                by(&brokers)
+            ),
+            "Zeebe needs the same number of brokers with the same node ids as the data was made by",
+            "correct what the brokers are told, or use the cluster.toml of that cluster",
         );
     }
 }

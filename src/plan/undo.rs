@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zeebe_snap_backends::{Kept, StageName};
+use zeebe_snap_backends::{Kept, Label, StageName};
 
+use super::configs::{self, ConfigSwap};
 use super::look::{at_holders, at_service, learned, may_start_on, running};
 use super::replace::{self, Replacement};
-use super::{Aim, Finding, Findings, Plan, Stage, Staged, Step, stage_name};
+use super::{Aim, Finding, Findings, Plan, Stage, Staged, Step, stage_name, told};
 use crate::agent::protocol::Seen;
 use crate::config::Cluster;
 use crate::id::{NodeId, RunId};
@@ -33,14 +34,22 @@ pub fn plan(
     let Some(kept) = choose(seen, request.run.as_ref(), &mut findings) else {
         return (None, findings.0);
     };
+    told::look(cluster, seen, &mut findings);
+    told::before_replacing(cluster, seen, &mut findings);
+    told::before_restore(seen, &mut findings);
     let stage = stage_name("undo", run);
     let mut take = Vec::new();
     let mut staged = Vec::new();
+    let mut configs = Vec::new();
     for seen in seen {
         let Some((step, of)) = look_at_broker(cluster, seen, &kept, &stage, run, &mut findings)
         else {
             continue;
         };
+        if let Step::TakeKept { kept, .. } = &step {
+            let replaced = configs::replaced(kept.label.as_ref().unwrap_or(&Label::new()));
+            configs.extend(replaced.iter().map(ConfigSwap::back));
+        }
         take.push(step);
         staged.push(of);
     }
@@ -53,6 +62,7 @@ pub fn plan(
         holding: &replace::holding(seen, &running),
         gated: &replace::gated(cluster),
         staged: &staged,
+        configs: &configs,
         start: !request.no_start,
     };
     let plan = Plan {
@@ -177,6 +187,15 @@ fn look_at_broker(
     let zeebe = learned(seen, cluster.brokers.get(&node)?);
     let mut label = super::replaced(&cluster.name, node, zeebe.as_ref());
     label.insert("undo".to_owned(), run.to_string());
+    // What is replaced in its turn comes back with the config files that stand now.
+    let configs: Vec<ConfigSwap> = configs::replaced(kept.label.as_ref().unwrap_or(&Label::new()))
+        .iter()
+        .map(ConfigSwap::back)
+        .collect();
+    if !configs.is_empty() {
+        let text = serde_json::to_string(&configs).unwrap_or_default();
+        label.insert("config".to_owned(), text);
+    }
     let step = Step::TakeKept {
         node,
         volume: volume.id.clone(),

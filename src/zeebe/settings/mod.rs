@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-pub use addresses::{addresses_left, map_addresses};
+pub use addresses::{addresses_left, host_of, map_addresses};
 pub use diff::diff;
 pub use secrets::masked;
 
@@ -308,17 +308,27 @@ impl Settings {
         self.node_id.as_ref().map_or(0, |said| said.value)
     }
 
-    /// Every host that the broker is told of itself and of others; not those that mean "all" or "this very host by name".
-    pub fn addresses(&self) -> BTreeSet<String> {
+    /// Every host that the broker is told of itself; not those that mean "all" or "this very host by name".
+    pub fn own_addresses(&self) -> BTreeSet<String> {
         let own = [&self.host, &self.advertised_host];
         let own = own.into_iter().flatten().chain(self.other_hosts.values());
-        let points = self.contact_points.iter().flat_map(|said| &said.value);
-        own.map(|said| said.value.as_str())
-            .chain(points.map(|point| addresses::host_of(point)))
-            .map(|host| host.trim_matches(['[', ']']).to_ascii_lowercase())
-            .filter(|host| !["", "0.0.0.0", "::", "localhost"].contains(&host.as_str()))
-            .collect()
+        hosts(own.map(|said| said.value.as_str()))
     }
+
+    /// Every host that the broker is told of itself and of others.
+    pub fn addresses(&self) -> BTreeSet<String> {
+        let points = self.contact_points.iter().flat_map(|said| &said.value);
+        let mut all = hosts(points.map(|point| addresses::host_of(point)));
+        all.extend(self.own_addresses());
+        all
+    }
+}
+
+fn hosts<'a>(names: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+    names
+        .map(|host| host.trim_matches(['[', ']']).to_ascii_lowercase())
+        .filter(|host| !["", "0.0.0.0", "::", "localhost"].contains(&host.as_str()))
+        .collect()
 }
 
 #[cfg(test)]
