@@ -284,7 +284,14 @@ fn a_disk_that_is_full() {
     let other = down.replacement();
     let said = down.refused_on(other, &["restore", "latest", "--yes", "--map", MAPPED]);
     drop(full);
-    insta::assert_snapshot!("a full disk", said);
+    // Which broker meets the end of the room first is chance.
+    for words in [
+        "No space left on device",
+        "zeebe-snap: set SET of orders was not brought back, the data is what it was: stage",
+        "[exit 1]",
+    ] {
+        assert!(said.contains(words), "{words:?} is not said: {said}");
+    }
 }
 
 /// A memory file system for few files.
