@@ -30,7 +30,7 @@ impl Zeebe {
 pub const SECRET: &str = "sesame-open-4711";
 
 const SETTINGS: &str = "\
-# Broker NODE. It listens on ADDRESS alone.
+# Broker NODE. It listens on one address alone.
 zeebe:
   broker:
     gateway:
