@@ -134,8 +134,8 @@ impl Volume for Tree {
         VolumeId {
             backend: Copy.name().to_owned(),
             title: match self.exchange.was {
-                Stands::Mount { .. } => format!("mount {}, copied", self.exchange.data.display()),
-                _ => format!("folder {}, copied", self.exchange.data.display()),
+                Stands::Mount { .. } => format!("mount {}", self.exchange.data.display()),
+                _ => format!("folder {}", self.exchange.data.display()),
             },
             detail: serde_json::to_value(self).unwrap_or_default(),
         }

@@ -342,6 +342,9 @@ pub trait Rollback: fmt::Debug {
     fn progress(&self, sys: &dyn System, of: &str, stage: &StageName) -> Result<Progress>;
     /// What former rollbacks keep beside the data. One that replaced nothing keeps nothing.
     fn kept(&self, sys: &dyn System) -> Result<Vec<Kept>>;
+    /// Whether a swap would replace nothing: nothing stood there when the volume was looked at. What is written of its stage
+    /// is of no use once it has been swapped in, and [`Rollback::forget_kept`] removes it.
+    fn keeps_nothing(&self) -> bool;
     /// Stages what is kept, as it is: it takes the name `stage`, by one rename, which is the last action. What is written
     /// of it under its own name stays until [`Rollback::forget_kept`]. Brokers may run.
     fn take_kept(&self, kept: &Kept, stage: &StageName, label: &Label) -> Vec<Action>;

@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::id::RunId;
 use crate::plan::{Weight, backup};
 use crate::report::progress::Progress;
-use crate::report::table;
+use crate::report::table::{self, many};
 use crate::world::{Places, Real};
 
 fn brokers_json(seen: &[Seen]) -> Vec<Value> {
@@ -83,12 +83,14 @@ impl Check {
                     seen.len()
                 ),
                 (Some(_), warnings) => format!(
-                    "Cluster {} can be backed up; {warnings} warnings.\n",
-                    cluster.name
+                    "Cluster {} can be backed up; {}.\n",
+                    cluster.name,
+                    many(warnings, "warning", "warnings")
                 ),
                 (None, _) => format!(
-                    "Cluster {} cannot be backed up: {refusals} findings stand in the way.\n",
-                    cluster.name
+                    "Cluster {} cannot be backed up: {} in the way.\n",
+                    cluster.name,
+                    many(refusals, "finding stands", "findings stand")
                 ),
             };
             print(&(findings_text(&findings) + &brokers_text(&seen) + &last))?;

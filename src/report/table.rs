@@ -28,6 +28,11 @@ pub fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// "1 warning", "2 warnings".
+pub fn many(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
 /// "4.32 s", "17 ms", "0.4 ms".
 pub fn duration(ms: f64) -> String {
     if ms >= 1000.0 {

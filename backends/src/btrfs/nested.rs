@@ -234,6 +234,10 @@ impl Rollback for Nested {
         Ok(kept)
     }
 
+    fn keeps_nothing(&self) -> bool {
+        self.was == Stands::Nothing
+    }
+
     fn take_kept(&self, kept: &Kept, stage: &StageName, label: &Label) -> Vec<Action> {
         let mut actions = self.store().begin_stage(stage, label, self.replaces());
         actions.push(Action::MoveTree {

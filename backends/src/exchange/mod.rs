@@ -335,6 +335,10 @@ impl Rollback for Exchange {
         Ok(kept)
     }
 
+    fn keeps_nothing(&self) -> bool {
+        self.was == Stands::Nothing
+    }
+
     /// Until the rename the new name has only small files, and by then all of them.
     fn take_kept(&self, kept: &Kept, stage: &StageName, label: &Label) -> Vec<Action> {
         let store = self.store();
