@@ -180,17 +180,25 @@ pub fn parse(path: &Path, text: &str) -> Result<Cluster, ConfigError> {
             .and_then(|span| text.get(span))
             .unwrap_or_default()
             .trim();
-        let hint = error
-            .message()
+        let message = error.message();
+        let hint = message
             .starts_with("unknown field")
             .then(|| raw::likely(word))
             .flatten();
+        let kind = message
+            .starts_with("invalid type")
+            .then(|| error.span().and_then(|span| key_before(text, span.start)))
+            .flatten()
+            .map(|key| (key, raw::kind(key)));
         ConfigError {
             file: path.to_owned(),
             at: error
                 .span()
                 .map(|span: Range<usize>| position(text, span.start)),
-            text: error.message().to_owned(),
+            text: kind.map_or_else(
+                || message.to_owned(),
+                |(key, kind)| format!("`{key}` has to be {kind}"),
+            ),
             hint: hint.map(|key| format!("did you mean `{key}`?")),
         }
     })?;
@@ -200,6 +208,14 @@ pub fn parse(path: &Path, text: &str) -> Result<Cluster, ConfigError> {
         text,
         hint: None,
     })
+}
+
+/// The key whose value begins at `offset`. The value is not said: it may be that of an environment variable.
+fn key_before(text: &str, offset: usize) -> Option<&str> {
+    let before = text.get(..offset)?.trim_end().strip_suffix('=')?.trim_end();
+    let of_key = |c: char| c.is_ascii_alphanumeric() || "_-\"'".contains(c);
+    let key = &before[before.trim_end_matches(of_key).len()..];
+    Some(key.trim_matches(['"', '\'']))
 }
 
 fn position(text: &str, offset: usize) -> (usize, usize) {

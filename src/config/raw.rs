@@ -48,6 +48,23 @@ pub fn likely(word: &str) -> Option<&'static str> {
         .map(|(_, key)| key)
 }
 
+/// What the value of a key is, in plain words; a key that is none of ours names an environment variable.
+pub fn kind(key: &str) -> &'static str {
+    match key {
+        "node_id" => "a whole number, such as 1",
+        "tool_dirs" | "config" => "a list of paths, such as [\"/etc/zeebe/application.yaml\"]",
+        "start" | "stop" => "a list of a program and its arguments, such as [\"/bin/sh\", \"run\"]",
+        "max_downtime" | "stop_timeout" | "ready_timeout" => {
+            "a duration with its unit, such as \"60s\" or \"3m\""
+        }
+        "environment" => "a table of texts, such as { NAME = \"text\" }",
+        "service" => "a table, such as { systemd = \"zeebe.service\" }",
+        "broker" => "a list; or begin each broker with [[broker]]",
+        "broker_defaults" => "a table; or begin it with [broker_defaults]",
+        _ => "a text in quotes",
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawCluster {
