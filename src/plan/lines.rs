@@ -10,6 +10,13 @@ use crate::id::NodeId;
 impl Step {
     /// The lines a dry run shows for it: what it runs, as a shell would.
     pub fn lines(&self, cluster: &Cluster) -> Vec<String> {
+        let mut lines = self.all_lines(cluster);
+        // What a step makes sure of in passing it may do in so many words right after.
+        lines.dedup();
+        lines
+    }
+
+    fn all_lines(&self, cluster: &Cluster) -> Vec<String> {
         let service = |node: &NodeId| {
             cluster
                 .brokers

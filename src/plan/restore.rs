@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zeebe_snap_backends::{StageName, VolumeId};
+use zeebe_snap_backends::{Rollback, StageName, VolumeId};
 
 use super::configs::{self, Configs, Files, When};
 use super::look::{at_holders, at_service, learned, may_start_on, running};
@@ -179,6 +179,12 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    /// Whether there is no data that would be replaced and kept.
+    fn replaces_nothing(&self) -> bool {
+        zeebe_snap_backends::open(&self.volume)
+            .is_ok_and(|volume| volume.rollback().is_some_and(Rollback::keeps_nothing))
+    }
+
     /// Whether what is staged has to be compared with what was captured.
     fn stages_a_clone(&self, stage: &StageName) -> bool {
         zeebe_snap_backends::open(&self.volume).is_ok_and(|volume| {
@@ -390,5 +396,13 @@ pub(crate) fn stages(
     stages.extend(verify(true));
     stages.extend(replacement.until_commit());
     stages.extend(replacement.after_commit());
+    // Of these nothing is kept that what is written of the stage could tell of.
+    let nothing_kept = parts.iter().filter(|part| part.replaces_nothing());
+    let tidy = nothing_kept.map(|part| Step::ForgetKept {
+        node: part.node,
+        volume: part.volume.clone(),
+        kept: stage.clone(),
+    });
+    stages.push(Stage::go_on(tidy.collect()));
     Stage::with_steps(stages)
 }
