@@ -25,6 +25,7 @@ use crate::plan::configs::Present;
 use crate::plan::restore::Received;
 use crate::plan::{Source, Step};
 use crate::report::progress::Progress;
+use crate::report::table::many;
 use crate::zeebe::data::Damage;
 use crate::zeebe::health::ailments;
 use crate::zeebe::settings::map_addresses;
@@ -380,8 +381,8 @@ impl Gather {
                     tree::compare(&self.catalog.read_listing(&manifest, *node)?, &self.entries);
                 if let Some(first) = differences.first() {
                     let text = format!(
-                        "broker {node} of set {set} differs from what was captured in {} places; the first: {first}",
-                        differences.len()
+                        "broker {node} of set {set} differs from what was captured in {}; the first: {first}",
+                        many(differences.len(), "place", "places")
                     );
                     return Err(Fault {
                         kind: FaultKind::Differs,

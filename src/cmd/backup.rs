@@ -98,7 +98,7 @@ impl Backup {
         if let (Point::Before, Some(cause)) = (ending.point, &ending.cause) {
             tell(&format!(
                 "zeebe-snap: no set was made: {}",
-                ending::why(cause)
+                ending::why_in_short(&ending, cause)
             ));
         } else if result == "captured" {
             tell(&format!(

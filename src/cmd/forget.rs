@@ -50,7 +50,6 @@ impl Forget {
         manifests.dedup_by(|a, b| a.origin.set == b.origin.set);
         let origins: Vec<_> = manifests.iter().map(|manifest| &manifest.origin).collect();
         let planned = forget::plan(&cluster, &origins);
-        let ids: Vec<&str> = origins.iter().map(|origin| origin.set.as_str()).collect();
         let mut question = vec!["This destroys:".to_owned()];
         question.extend(
             manifests
@@ -64,14 +63,6 @@ impl Forget {
             yes: self.yes,
             json: self.json,
             question,
-            done: ids
-                .iter()
-                .map(|set| format!("Set {set} is forgotten.\n"))
-                .collect(),
-            not_done: format!(
-                "not all of set {} is gone; what is left of it is not listed, and `zeebe-snap forget` takes it up again",
-                ids.join(", ")
-            ),
         };
         letting_go.run(places, &cluster, begun, planned, &mut progress)
     }

@@ -1,14 +1,15 @@
 //! What release and forget share: from a plan that destroys what is not wanted any more to the last line.
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::ask::ask;
 use super::carry::{Begun, carry_out};
-use super::{plan_json, plan_text, print, print_json, tell_findings};
+use super::{path_json, plan_json, plan_text, print, print_json, tell_findings};
 use crate::config::Cluster;
 use crate::exit::Exit;
-use crate::plan::{Finding, Plan};
+use crate::journal::{self, Entry};
+use crate::plan::{Finding, Plan, Step};
 use crate::report::progress::Progress;
 use crate::report::{ending, tell};
 use crate::world::Places;
@@ -26,10 +27,6 @@ pub struct LettingGo<'a> {
     pub json: bool,
     /// What is said before the question.
     pub question: Vec<String>,
-    /// What is said when it is done.
-    pub done: String,
-    /// What is said when it is not.
-    pub not_done: String,
 }
 
 impl LettingGo<'_> {
@@ -50,7 +47,7 @@ impl LettingGo<'_> {
                     &json!({ "format": 1, "verb": self.verb, "result": "nothing", "findings": findings }),
                 )?;
             }
-            tell(&format!("zeebe-snap: {}", self.not_done));
+            tell("zeebe-snap: nothing was touched");
             return Ok(Exit::Refused);
         };
         if self.dry_run {
@@ -61,7 +58,8 @@ impl LettingGo<'_> {
             }
             return Ok(Exit::Done);
         }
-        if !plan.stages.is_empty() && !self.yes && !ask(self.verb, &self.question)? {
+        let wanted: Vec<Step> = last_steps(&plan).cloned().collect();
+        if !wanted.is_empty() && !self.yes && !ask(self.verb, &self.question)? {
             begun.world.close();
             tell("zeebe-snap: nothing was touched");
             return Ok(Exit::Refused);
@@ -71,22 +69,68 @@ impl LettingGo<'_> {
         begun.world.close();
         let (ending, entries) = carried?;
         let exit = ending::exit(&ending);
+        let is_done = |wanted: &&Step| journal::done(&entries).any(|(step, _)| step == *wanted);
+        let (gone, left): (Vec<&Step>, Vec<&Step>) = wanted.iter().partition(is_done);
         if self.json {
             let result = if exit == Exit::Done { "done" } else { "failed" };
             let nodes: Vec<_> = cluster.brokers.keys().copied().collect();
             let mut document = ending::document(self.verb, result, &entries, &ending, &nodes);
             document["cluster"] = json!(cluster.name);
             document["run"] = json!(run);
+            document["destroyed"] = gone.iter().filter_map(|step| name(step)).collect();
+            document["left"] = left.iter().filter_map(|step| name(step)).collect();
             print_json(&document)?;
-        } else if exit == Exit::Done {
-            print(&self.done)?;
+        } else if wanted.is_empty() {
+            print("Nothing is kept.\n")?;
+        } else {
+            print(&gone.iter().map(|step| said_gone(step)).collect::<String>())?;
         }
-        if exit != Exit::Done {
-            tell(&format!("zeebe-snap: {}", self.not_done));
+        for step in left {
+            tell(&format!("zeebe-snap: {}", said_left(step, &entries)));
         }
         if let Some(todo) = ending::todo(&ending) {
             tell(&todo);
         }
         Ok(exit)
+    }
+}
+
+/// The steps with which each thing that is destroyed is gone.
+pub fn last_steps(plan: &Plan) -> impl Iterator<Item = &Step> {
+    let steps = plan.stages.iter().flat_map(|stage| &stage.steps);
+    steps.filter(|step| matches!(step, Step::Release { .. } | Step::Forget { .. }))
+}
+
+/// What is gone with a step, for scripts.
+fn name(step: &Step) -> Option<Value> {
+    match step {
+        Step::Release { node, kept, .. } => {
+            Some(json!({ "node_id": node, "name": kept.name, "path": path_json(&kept.path) }))
+        }
+        Step::Forget { set } => Some(json!({ "set": set })),
+        _ => None,
+    }
+}
+
+fn said_gone(step: &Step) -> String {
+    match step {
+        Step::Release { kept, .. } => format!("Released: {}\n", kept.path.display()),
+        Step::Forget { set } => format!("Set {set} is forgotten.\n"),
+        _ => String::new(),
+    }
+}
+
+fn said_left(step: &Step, entries: &[Entry]) -> String {
+    let is_unlisted = |set| {
+        let mut done = journal::done(entries);
+        done.any(|(step, _)| matches!(step, Step::Unlist { set: of } if of == set))
+    };
+    match step {
+        Step::Release { kept, .. } => format!("not released: {}", kept.path.display()),
+        Step::Forget { set } if is_unlisted(set) => format!(
+            "not all of set {set} is gone; what is left of it is not listed, and `zeebe-snap forget {set}` takes it up again"
+        ),
+        Step::Forget { set } => format!("set {set} is not forgotten"),
+        _ => String::new(),
     }
 }

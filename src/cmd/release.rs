@@ -2,11 +2,11 @@ use anyhow::Result;
 use clap::Args;
 
 use super::carry::begin;
-use super::let_go::LettingGo;
+use super::let_go::{LettingGo, last_steps};
 use super::load;
 use crate::exit::Exit;
 use crate::id::RunId;
-use crate::plan::release;
+use crate::plan::{Step, release};
 use crate::report::progress::Progress;
 use crate::world::Places;
 
@@ -43,16 +43,12 @@ impl Release {
             false => release::Request::Runs(self.runs),
         };
         let planned = release::plan(&cluster, &begun.seen, &request);
-        let paths: Vec<String> = begun
-            .seen
-            .iter()
-            .flat_map(|seen| &seen.volume)
-            .flat_map(|volume| &volume.kept)
-            .filter(|kept| planned.0.as_ref().is_some_and(|plan| plan.releases(kept)))
-            .map(|kept| kept.path.display().to_string())
-            .collect();
         let mut question = vec!["This destroys what was replaced and is kept:".to_owned()];
-        question.extend(paths.iter().map(|path| format!("  {path}")));
+        let path = |step: &Step| match step {
+            Step::Release { kept, .. } => Some(format!("  {}", kept.path.display())),
+            _ => None,
+        };
+        question.extend(planned.0.iter().flat_map(last_steps).filter_map(path));
         question.push("It cannot be brought back.".to_owned());
         let letting_go = LettingGo {
             verb: "release",
@@ -60,14 +56,6 @@ impl Release {
             yes: self.yes,
             json: self.json,
             question,
-            done: match paths.is_empty() {
-                true => "Nothing is kept.\n".to_owned(),
-                false => paths
-                    .iter()
-                    .map(|path| format!("Released: {path}\n"))
-                    .collect(),
-            },
-            not_done: "not all of it was released".to_owned(),
         };
         letting_go.run(places, &cluster, begun, planned, &mut progress)
     }

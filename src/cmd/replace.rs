@@ -2,17 +2,18 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use zeebe_snap_backends::StageName;
+use zeebe_snap_backends::{Kept, StageName};
 
 use super::ask::ask;
 use super::carry::{Begun, carry_out};
-use super::{plan_json, plan_text, print, print_json, tell_findings};
-use crate::agent::protocol::FaultKind;
+use super::{path_json, plan_json, plan_text, print, print_json, tell_findings};
+use crate::agent::protocol::{FaultKind, Seen};
 use crate::config::Cluster;
-use crate::exec::Ending;
+use crate::exec::{Ending, Failure};
 use crate::exit::Exit;
+use crate::id::NodeId;
 use crate::plan::recovery::Point;
-use crate::plan::{Finding, Plan};
+use crate::plan::{Finding, Plan, Step};
 use crate::report::progress::Progress;
 use crate::report::{ending, tell};
 use crate::world::{Places, Real};
@@ -22,6 +23,8 @@ use crate::world::{Places, Real};
 pub struct Replacing<'a> {
     /// "restore", "undo".
     pub verb: &'a str,
+    /// "restored", "undone".
+    pub result: &'a str,
     /// Nothing is carried out.
     pub dry_run: bool,
     /// Nobody is asked.
@@ -95,11 +98,12 @@ impl Replacing<'_> {
         if self.json {
             let result = match ending.point {
                 Point::Before => "failed",
-                Point::Past => "restored",
+                Point::Past => self.result,
             };
             let mut document = ending::document(self.verb, result, &entries, &ending, &nodes);
             document["cluster"] = json!(cluster.name);
             document["run"] = json!(run);
+            document["kept"] = kept_json(kept.as_deref());
             self.add_fields(&mut document);
             print_json(&document)?;
         } else if ending.point == Point::Past {
@@ -108,7 +112,8 @@ impl Replacing<'_> {
                 first.make_ascii_uppercase();
             }
             print(&format!(
-                "{what} is back.\n{kept}{}",
+                "{what} is back.\n{}{}",
+                kept_text(kept.as_deref()),
                 ending::times(&entries, &nodes)
             ))?;
         }
@@ -127,25 +132,47 @@ impl Replacing<'_> {
             tell(&format!(
                 "zeebe-snap: {} was not brought back, the data is what it was: {}",
                 self.what,
-                ending::why(cause)
+                ending::why_in_short(ending, cause)
             ));
         }
         if let Some(todo) = ending::todo(ending) {
             tell(&todo);
         }
-        let differs = |failure: &crate::exec::Failure| failure.fault.kind == FaultKind::Differs;
-        if ending.failures.iter().any(differs) {
-            tell("Hint: `zeebe-snap verify` names every difference; choose another set.");
+        let differing = |failure: &Failure| match &failure.step {
+            Step::Verify { set, .. } if failure.fault.kind == FaultKind::Differs => {
+                Some(set.clone())
+            }
+            _ => None,
+        };
+        if let Some(set) = ending.failures.iter().find_map(differing) {
+            tell(&format!(
+                "Hint: `zeebe-snap verify {set}` names every difference; choose another set."
+            ));
         }
     }
 }
 
-/// Where what was replaced is kept now, a line each.
-fn kept(world: &Real, stage: &StageName) -> String {
-    let seen = world.inspect().unwrap_or_default();
-    let volumes = seen.iter().filter_map(|seen| seen.volume.as_ref().ok());
-    let kept = volumes.flat_map(|volume| &volume.kept);
-    kept.filter(|kept| kept.name == *stage)
-        .map(|kept| format!("What it replaced is kept: {}\n", kept.path.display()))
+/// What was replaced and is kept now, of which broker; `None` if nobody can be asked any more.
+fn kept(world: &Real, stage: &StageName) -> Option<Vec<(NodeId, Kept)>> {
+    let seen = world.inspect().ok()?;
+    let of = |seen: Seen| {
+        let all = seen.volume.map(|volume| volume.kept).unwrap_or_default();
+        let ours = all.into_iter().filter(|kept| kept.name == *stage);
+        ours.map(move |kept| (seen.node, kept))
+    };
+    Some(seen.into_iter().flat_map(of).collect())
+}
+
+fn kept_text(kept: Option<&[(NodeId, Kept)]>) -> String {
+    let Some(kept) = kept else {
+        return "What it replaced is kept; `zeebe-snap status` shows where.\n".to_owned();
+    };
+    kept.iter()
+        .map(|(_, kept)| format!("What it replaced is kept: {}\n", kept.path.display()))
         .collect()
+}
+
+fn kept_json(kept: Option<&[(NodeId, Kept)]>) -> Value {
+    let one = |(node, kept): &(NodeId, Kept)| json!({ "node_id": node, "name": kept.name, "path": path_json(&kept.path) });
+    kept.map_or(Value::Null, |kept| kept.iter().map(one).collect())
 }

@@ -85,6 +85,7 @@ impl Restore {
         let taken = set.time().map(moment).unwrap_or_default();
         let replacing = Replacing {
             verb: "restore",
+            result: "restored",
             dry_run: self.dry_run,
             yes: self.yes,
             json: self.json,

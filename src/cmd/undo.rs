@@ -58,6 +58,7 @@ impl Undo {
         };
         let replacing = Replacing {
             verb: "undo",
+            result: "undone",
             dry_run: self.dry_run,
             yes: self.yes,
             json: self.json,
@@ -71,7 +72,7 @@ impl Undo {
             ],
             what,
             diff: String::new(),
-            fields: vec![("kept", json!(kept))],
+            fields: vec![("undone", json!(kept))],
             stage: stage_name("undo", &run),
         };
         let planned = (plan, findings);

@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::id::{NodeId, SetId};
 use crate::plan::Step;
 use crate::report::progress::Progress;
+use crate::report::table::many;
 use crate::world::{Places, Real};
 use crate::zeebe::data::Damage;
 
@@ -51,7 +52,10 @@ impl Member {
                 "broker {node}: {} entries, each as it was captured\n",
                 self.entries
             ),
-            (None, many) => format!("broker {node}: {many} differences\n"),
+            (None, found) => format!(
+                "broker {node}: {}\n",
+                many(found, "difference", "differences")
+            ),
         };
         for difference in &self.differences {
             text.push_str(&format!("  {difference}\n"));

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use zeebe_snap_backends::{Kept, Label, SnapName, StageName};
+use zeebe_snap_backends::{Label, SnapName, StageName};
 
 use crate::catalog::manifest::Origin;
 use crate::id::{NodeId, RunId, SetId};
@@ -42,14 +42,6 @@ pub struct Plan {
     pub max_downtime: Duration,
     /// In order.
     pub stages: Vec<Stage>,
-}
-
-impl Plan {
-    /// Whether it lets go of just this.
-    pub fn releases(&self, this: &Kept) -> bool {
-        let mut steps = self.stages.iter().flat_map(|stage| &stage.steps);
-        steps.any(|step| matches!(step, Step::Release { kept, .. } if kept == this))
-    }
 }
 
 /// Which brokers a plan is about, so that it is not carried out on others.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::table::{bytes, duration, table};
 use super::times::Times;
+use crate::agent::protocol::Fault;
 use crate::catalog::manifest::{Manifest, SetState, milliseconds};
 use crate::exec::{Cause, Ending};
 use crate::exit::Exit;
@@ -66,6 +67,19 @@ pub fn why(cause: &Cause) -> String {
         Cause::Failed { fault, .. } => fault.text.clone(),
         other => other.to_string(),
     }
+}
+
+/// The same, in short where it was said when it happened.
+pub fn why_in_short(ending: &Ending, cause: &Cause) -> String {
+    match cause {
+        Cause::Failed { step, fault } if was_said(ending, step, fault) => format!("{step} failed"),
+        other => why(other),
+    }
+}
+
+fn was_said(ending: &Ending, step: &str, fault: &Fault) -> bool {
+    let mut said = ending.failures.iter();
+    said.any(|failure| failure.step.to_string() == step && failure.fault.text == fault.text)
 }
 
 /// A row of times for each broker.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::World;
 use crate::mask::masked;
@@ -157,13 +158,74 @@ fn a_set_is_restored_and_that_is_undone() {
         ),
         ("release with nobody to ask", &["release", "--all"]),
         ("release", &["release", "--all", "--yes"]),
-        (
-            "release again json",
-            &["release", "--all", "--yes", "--json"],
-        ),
+        ("release again", &["release", "--all", "--yes"]),
+    ]);
+    world.run(&["restore", "latest", "--no-start", "--yes"]);
+    world.shows(&[
+        ("release json", &["release", "--all", "--yes", "--json"]),
         ("status after a release", &["status"]),
     ]);
     assert_eq!(world.data(0), "as it was");
+}
+
+/// Nothing is replaced, so nothing is kept, and nothing is left lying about that says so.
+#[test]
+fn a_set_is_restored_where_the_data_is_gone() {
+    let world = World::down();
+    world.run(&["backup"]);
+    fs::remove_dir_all(world.dir.path().join("broker 0/data")).unwrap();
+    world.shows(&[(
+        "restore where data is gone",
+        &["restore", "latest", "--no-start", "--yes"],
+    )]);
+    assert_eq!(world.data(0), "as it was");
+    let beside = |broker: usize| {
+        let store = format!("broker {broker}/.zeebe-snap/data");
+        let entries = fs::read_dir(world.dir.path().join(store)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut of_restore: Vec<_> = names.filter(|name| name.starts_with("restore-")).collect();
+        of_restore.sort();
+        of_restore
+    };
+    assert_eq!(beside(0), [""; 0]);
+    assert_eq!(beside(1).len(), 3, "{:?}", beside(1));
+}
+
+/// A memory file system on a folder, which can so not be removed.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn at(folder: PathBuf) -> Mounted {
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "none"]).arg(&folder);
+        assert!(command.status().unwrap().success());
+        Mounted(folder)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        Command::new("umount").arg(&self.0).status().ok();
+    }
+}
+
+#[test]
+fn what_is_not_released_is_named() {
+    let world = World::down();
+    world.run(&["backup"]);
+    world.run(&["restore", "latest", "--no-start", "--yes"]);
+    let store = world.dir.path().join("broker 1/.zeebe-snap/data");
+    let mut names = fs::read_dir(&store)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let kept = names.find(|name| name.starts_with("restore-") && !name.contains('.'));
+    let mounted = Mounted::at(store.join(kept.unwrap()).join("raft-partition"));
+    world.shows(&[("release half done", &["release", "--all", "--yes"])]);
+    drop(mounted);
+    world.shows(&[
+        ("recover of a release", &["recover"]),
+        ("release when all is gone", &["release", "--all", "--yes"]),
+    ]);
 }
 
 #[test]
