@@ -43,17 +43,37 @@ pub struct Partition {
     pub exporter_phase: Option<String>,
 }
 
-/// Asks the broker at `base`. A broker that does not answer at all is an error.
+/// Asks the broker at `base`. A broker that does not answer at all is an error. One that answers whether it is ready and
+/// fails at the rest runs, and is not healthy.
 pub fn ask(base: &str) -> Result<Api> {
     let client = client();
-    let (ready, _) = get(&client, base, "/ready")?;
-    let (healthy, _) = get(&client, base, "/health")?;
-    let partitions = match get(&client, base, "/actuator/partitions")? {
-        (true, body) => serde_json::from_slice(&body)
+    let ready = ready(&client, base)?;
+    Ok(rest(&client, base, ready).unwrap_or(Api {
+        ready,
+        healthy: false,
+        partitions: BTreeMap::new(),
+        version: None,
+        members: None,
+        change_pending: false,
+    }))
+}
+
+/// Every Zeebe has this page: what answers that there is none is something else.
+fn ready(client: &ureq::Agent, base: &str) -> Result<bool> {
+    match get(client, base, "/ready")? {
+        (404, _) => bail!("what answers at {base} is no Zeebe: it has no /ready"),
+        (status, _) => Ok(is_good(status)),
+    }
+}
+
+fn rest(client: &ureq::Agent, base: &str, ready: bool) -> Result<Api> {
+    let (health, _) = get(client, base, "/health")?;
+    let partitions = match found(client, base, "/actuator/partitions")? {
+        Some(body) => serde_json::from_slice(&body)
             .with_context(|| format!("read {base}/actuator/partitions"))?,
-        (false, _) => BTreeMap::new(),
+        None => BTreeMap::new(),
     };
-    let cluster = cluster(&client, base)?;
+    let cluster = cluster(client, base)?;
     let change_pending = cluster
         .as_ref()
         .is_some_and(|cluster| cluster.pending_change.is_some());
@@ -70,29 +90,35 @@ pub fn ask(base: &str) -> Result<Api> {
     let members = cluster.map(|cluster| cluster.brokers.into_iter().map(partitions_of).collect());
     Ok(Api {
         ready,
-        healthy,
+        healthy: is_good(health),
         partitions,
-        version: version(&client, base)?,
+        version: version(client, base)?,
         members,
         change_pending,
     })
 }
 
-/// Whether anything answers at `base`.
+/// Whether a broker answers at `base`, ready or not.
 pub fn answers(base: &str) -> bool {
-    get(&client(), base, "/ready").is_ok()
+    ready(&client(), base).is_ok()
 }
 
 fn client() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
+        // Brokers are asked directly, whatever the environment says of proxies.
+        .proxy(None)
         .timeout_global(Some(Duration::from_secs(3)))
         .build()
         .into()
 }
 
-/// Whether the answer was 200, and its body.
-fn get(client: &ureq::Agent, base: &str, path: &str) -> Result<(bool, Vec<u8>)> {
+fn is_good(status: u16) -> bool {
+    matches!(status, 200 | 204)
+}
+
+/// The status of the answer, and its body.
+fn get(client: &ureq::Agent, base: &str, path: &str) -> Result<(u16, Vec<u8>)> {
     let url = format!("{base}{path}");
     let mut response = client
         .get(&url)
@@ -102,35 +128,37 @@ fn get(client: &ureq::Agent, base: &str, path: &str) -> Result<(bool, Vec<u8>)> 
         .body_mut()
         .read_to_vec()
         .with_context(|| format!("read {url}"))?;
-    match response.status().as_u16() {
-        200 | 204 => Ok((true, body)),
-        404 | 503 => Ok((false, body)),
-        other => bail!("{url} answers {other}"),
+    Ok((response.status().as_u16(), body))
+}
+
+/// What a page says that not every Zeebe has.
+fn found(client: &ureq::Agent, base: &str, path: &str) -> Result<Option<Vec<u8>>> {
+    match get(client, base, path)? {
+        (status, body) if is_good(status) => Ok(Some(body)),
+        (404 | 503, _) => Ok(None),
+        (other, _) => bail!("{base}{path} answers {other}"),
     }
 }
 
 fn version(client: &ureq::Agent, base: &str) -> Result<Option<Version>> {
-    let (found, body) = get(client, base, "/actuator/info")?;
-    let info: serde_json::Value = match found {
-        true => {
-            serde_json::from_slice(&body).with_context(|| format!("read {base}/actuator/info"))?
-        }
-        false => return Ok(None),
+    let Some(body) = found(client, base, "/actuator/info")? else {
+        return Ok(None);
     };
+    let info: serde_json::Value =
+        serde_json::from_slice(&body).with_context(|| format!("read {base}/actuator/info"))?;
     Ok(info
         .pointer("/build/version")
         .and_then(|text| text.as_str()?.parse().ok()))
 }
 
 fn cluster(client: &ureq::Agent, base: &str) -> Result<Option<RawCluster>> {
-    match get(client, base, "/actuator/cluster")? {
-        (true, body) => {
-            Ok(Some(serde_json::from_slice(&body).with_context(|| {
-                format!("read {base}/actuator/cluster")
-            })?))
-        }
-        (false, _) => Ok(None),
-    }
+    let Some(body) = found(client, base, "/actuator/cluster")? else {
+        return Ok(None);
+    };
+    let cluster = serde_json::from_slice(&body);
+    Ok(Some(cluster.with_context(|| {
+        format!("read {base}/actuator/cluster")
+    })?))
 }
 
 #[derive(Deserialize)]
