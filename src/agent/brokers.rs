@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use jiff::Timestamp;
 
 use super::Job;
+use super::identity;
 use super::post::{Post, Posts};
 use super::protocol::{Answer, Fact, Fault, FaultKind, Locking, Outcome};
 use crate::config::{OnStuckStop, Service};
@@ -109,7 +110,7 @@ fn not_started_since(posts: &Posts, stopped: &[(NodeId, Instance)]) -> Result<()
         .iter()
         .filter(|(_, broker)| broker.invocation.is_some())
     {
-        let state = service::state(&posts.desk, &posts.of(*node)?.broker, &[])?;
+        let state = service::state(&posts.desk, &posts.of(*node)?.broker)?;
         // systemd forgets a unit that is down and that nothing refers to; then it has nothing to say.
         let another = state.invocation.is_some() && state.invocation != broker.invocation;
         if state.phase != Phase::Down || another {
@@ -183,7 +184,7 @@ pub fn stop(
 fn not_ended(posts: &Posts, post: &Post, instance: &Instance) -> anyhow::Error {
     let (node, pid) = (post.broker.node_id, instance.process.pid);
     let timeout = posts.stop_timeout;
-    let state = service::state(&posts.desk, &post.broker, &[]);
+    let state = service::state(&posts.desk, &post.broker);
     // A unit that is to stop and still is active waits for others.
     let first = instance.dependants.join(", ");
     if !first.is_empty() && state.is_ok_and(|state| state.phase == Phase::Up) {
@@ -207,7 +208,7 @@ fn kill(posts: &Posts, post: &Post, broker: &Process) -> Result<()> {
 fn wait_until_down(posts: &Posts, post: &Post, called_off: impl Fn() -> bool) -> Result<()> {
     let deadline = Instant::now() + SERVICE_SEES;
     loop {
-        let state = service::state(&posts.desk, &post.broker, &[])?;
+        let state = service::state(&posts.desk, &post.broker)?;
         if state.phase == Phase::Down {
             return Ok(());
         }
@@ -268,7 +269,7 @@ fn see_it_end(posts: &Posts, post: &Post, broker: &Process) -> Result<End> {
         return Ok(End::NeverTold);
     }
     let by_systemd = matches!(post.broker.service, Service::Systemd { .. });
-    if by_systemd && service::state(&posts.desk, &post.broker, &[])?.phase == Phase::Up {
+    if by_systemd && service::state(&posts.desk, &post.broker)?.phase == Phase::Up {
         return Ok(End::CalledBack);
     }
     let told = match told {
@@ -294,10 +295,14 @@ fn see_it_end(posts: &Posts, post: &Post, broker: &Process) -> Result<End> {
 
 /// Whether the broker runs, whoever started it. (Who holds its data need not be the broker.)
 fn is_up(job: &Job<'_>, post: &Post) -> Result<bool> {
-    let state = service::state(&job.posts.desk, &post.broker, &[])?;
+    let state = service::state(&job.posts.desk, &post.broker)?;
     // A run that begins has just proven it down; whoever settles later has not.
     let just_proven = (job.posts.locking, job.plan) == (Locking::Fresh, 0);
-    Ok(state.phase == Phase::Up || (!just_proven && api::answers(&post.broker.management)))
+    if state.phase == Phase::Up || just_proven {
+        return Ok(state.phase == Phase::Up);
+    }
+    let seen = identity::of(&job.posts.desk, post, &[])?.service;
+    Ok(seen.phase == Phase::Up || api::answers(&post.broker.management))
 }
 
 /// Nothing else starts the broker from here on.
@@ -323,12 +328,13 @@ pub fn open_gate(job: &Job<'_>, node: NodeId) -> Result<(Outcome, Fact)> {
 pub fn health(posts: &Posts, node: NodeId) -> Result<Answer> {
     let post = posts.of(node)?;
     let api = api::ask(&post.broker.management).map_err(|error| format!("{error:#}"));
-    let is_down = |held: &[Holder]| -> Result<bool> {
-        Ok(service::state(&posts.desk, &post.broker, held)?.phase == Phase::Down)
+    let desk = &posts.desk;
+    let seen_down = || {
+        let held = holders(std::slice::from_ref(&post.data))?.concat();
+        anyhow::Ok(identity::of(desk, post, &held)?.service.phase == Phase::Down)
     };
-    let down = api.is_err()
-        && is_down(&[])?
-        && is_down(&holders(std::slice::from_ref(&post.data))?.concat())?;
+    let says_down = || anyhow::Ok(service::state(desk, &post.broker)?.phase == Phase::Down);
+    let down = api.is_err() && says_down()? && seen_down()?;
     let ended = down.then(|| service::where_to_look(&post.broker));
     Ok(Answer::Health { api, ended })
 }

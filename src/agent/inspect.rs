@@ -6,13 +6,14 @@ use anyhow::{Context, Result};
 use zeebe_snap_backends::copy::Copy;
 use zeebe_snap_backends::{DRIVERS, Driver, Purpose, System, driver};
 
+use super::identity::{self, Identified};
 use super::post::{Post, Posts, resolve};
 use super::protocol::{Receiving, Seen, VolumeSeen};
 use crate::config::Broker;
 use crate::id::NodeId;
 use crate::plan::Source;
 use crate::plan::configs::PresentFiles;
-use crate::process::{self, Holder, Process, holders};
+use crate::process::{self, Holder, holders};
 use crate::service::{self, Instance, Phase};
 use crate::zeebe::settings::{self, Settings, Sources};
 use crate::zeebe::{api, data, version};
@@ -30,10 +31,12 @@ pub fn inspect(posts: &Posts) -> Result<Vec<Seen>> {
 fn see(posts: &Posts, post: &Post, holders: Vec<Holder>) -> Result<Seen> {
     let broker = &post.broker;
     let said = |error: anyhow::Error| format!("{error:#}");
+    let Identified { service, process } = identity::of(&posts.desk, post, &holders)?;
     let mut seen = Seen {
         node: broker.node_id,
         volume: volume(&*posts.desk.tools, &post.data, &broker.backend).map_err(said),
-        service: service::state(&posts.desk, broker, &holders)?,
+        broker: process,
+        service,
         api: api::ask(&broker.management).map_err(said),
         folder: data::read(&post.data).map_err(said),
         installed: broker.install.as_deref().and_then(version::installed),
@@ -52,7 +55,7 @@ fn see(posts: &Posts, post: &Post, holders: Vec<Holder>) -> Result<Seen> {
 
 /// What the broker is told: what the process that runs was started with, or what it would be started with.
 fn settings(posts: &Posts, broker: &Broker, seen: &Seen) -> Result<Settings> {
-    let runs = seen.process().map(process::start_of).transpose()?;
+    let runs = seen.broker.as_ref().map(process::start_of).transpose()?;
     let (live, start) = match runs.flatten() {
         Some(start) => (true, start),
         None => (false, service::would_start(&posts.desk, broker)?),
@@ -165,25 +168,10 @@ fn receive_one(posts: &Posts, node: NodeId, source: &Source) -> Result<Receiving
 }
 
 impl Seen {
-    /// The broker's process: the holder of its data that no other holder started, if there is one such; else what its
-    /// service says.
-    pub fn process(&self) -> Option<&Process> {
-        let by_another = |holder: &Holder| {
-            self.holders
-                .iter()
-                .any(|other| other.process.pid == holder.parent)
-        };
-        let mut top = self.holders.iter().filter(|holder| !by_another(holder));
-        match (top.next(), top.next()) {
-            (Some(one), None) => Some(&one.process),
-            _ => self.service.main.as_ref(),
-        }
-    }
-
     /// What it runs as, if it does.
     pub fn instance(&self) -> Option<Instance> {
         Some(Instance {
-            process: self.process()?.clone(),
+            process: self.broker.clone()?,
             invocation: self.service.invocation.clone(),
             dependants: self.service.dependants.clone(),
         })
@@ -191,6 +179,6 @@ impl Seen {
 
     /// It runs, by any sign.
     pub fn is_up(&self) -> bool {
-        self.service.phase != Phase::Down || !self.holders.is_empty()
+        self.service.phase != Phase::Down || self.broker.is_some()
     }
 }

@@ -6,6 +6,7 @@
 
 mod brokers;
 pub mod configs;
+mod identity;
 mod inspect;
 mod post;
 pub mod protocol;

@@ -14,7 +14,7 @@ use crate::config::{Broker, OnStuckStop};
 use crate::id::NodeId;
 use crate::plan::configs::PresentFiles;
 use crate::plan::{Source, Step};
-use crate::process::Holder;
+use crate::process::{Holder, Process};
 use crate::service;
 use crate::zeebe::api::Api;
 use crate::zeebe::data::{Damage, DataFolder};
@@ -165,7 +165,9 @@ pub struct Seen {
     pub volume: Result<VolumeSeen, String>,
     /// Who has a file of it open or mapped.
     pub holders: Vec<Holder>,
-    /// What its service says.
+    /// The broker's process, be it one that holds nothing.
+    pub broker: Option<Process>,
+    /// What its service says, and what is seen of it besides.
     pub service: service::State,
     /// What its management API says, or why it does not answer.
     pub api: Result<Api, String>,

@@ -61,7 +61,7 @@ impl Status {
                     "node_id": seen.node,
                     "up": seen.is_up(),
                     "gated": seen.service.gated,
-                    "pid": seen.process().map(|process| process.pid),
+                    "pid": seen.broker.as_ref().map(|process| process.pid),
                     "trouble": ailing.get(&seen.node),
                     "zeebe": seen.api.as_ref().ok().and_then(|api| api.version.clone()),
                     "kept": seen.volume.as_ref().map(|volume| volume.kept.clone()).unwrap_or_default(),
@@ -127,7 +127,8 @@ impl Status {
 
 fn row(seen: &Seen, trouble: Option<&String>) -> Vec<String> {
     let pid = seen
-        .process()
+        .broker
+        .as_ref()
         .map_or("-".to_owned(), |process| process.pid.to_string());
     let version = seen
         .api

@@ -31,6 +31,7 @@ use crate::zeebe::version::Version;
 
 pub use environment::Environment;
 pub use runner::Runner;
+pub use see::{Running, running};
 
 /// Main classes of what runs a broker: to 8.5; from 8.6; the all-in-one of 8.6, and everything from 8.8 on.
 pub const MAIN_CLASSES: [&str; 3] = [

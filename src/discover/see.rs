@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::cluster::NAMELESS;
-use super::jvm::Jvm;
+use super::jvm::{self, Jvm};
 use super::{Eyes, Found, Noted, Unclear, config_files, management, place, runner};
 use crate::id::NodeId;
 use crate::zeebe::settings::{self, Said, Settings, Sources};
@@ -27,6 +27,36 @@ pub fn broker(eyes: Eyes<'_>, jvm: &Jvm) -> Result<Found, Unclear> {
     let cluster = settings.cluster_name.as_ref();
     let cluster = cluster.map_or(NAMELESS, |said| &said.value).to_owned();
     see(eyes, jvm, settings, (files, files_from)).map_err(unclear(Some(cluster)))
+}
+
+/// A process that runs a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Its number.
+    pub pid: i32,
+    /// The data directory that it is told, as this host sees it; `None` where nobody tells it one or it cannot be seen.
+    pub data: Option<PathBuf>,
+}
+
+/// All brokers that run on this host, by their main classes.
+pub fn running() -> Result<Vec<Running>> {
+    let one = |jvm: Jvm| Running {
+        pid: jvm.pid,
+        data: data(&jvm),
+    };
+    let looked = jvm::all(Path::new("/proc"))?;
+    Ok(looked.brokers.into_iter().map(one).collect())
+}
+
+/// The folder itself may be gone.
+fn data(jvm: &Jvm) -> Option<PathBuf> {
+    let (files, _) = config_files::of(jvm);
+    let said = settings(jvm, &files).ok()?.data?;
+    let path = base(jvm).join(said.value);
+    place::on_host(&jvm.folder, &path).ok().or_else(|| {
+        let around = place::on_host(&jvm.folder, path.parent()?).ok()?;
+        Some(around.join(path.file_name()?))
+    })
 }
 
 /// What relative paths are relative to (`StandaloneBroker.java`: `basedir`, else the working folder).

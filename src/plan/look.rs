@@ -48,7 +48,7 @@ pub fn at_folder(seen: &Seen, findings: &mut Findings) {
 /// The broker is seen by the scan that is to prove it down, and nobody else holds its data.
 pub fn at_holders(seen: &Seen, findings: &mut Findings) {
     let node = seen.node;
-    let broker = seen.process();
+    let broker = seen.broker.as_ref();
     let others: Vec<String> = seen
         .holders
         .iter()

@@ -3,9 +3,11 @@
 //! Must not know what a broker is.
 
 mod holders;
+mod listeners;
 mod writers;
 
 pub use holders::holders;
+pub use listeners::{has_socket, listeners};
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -15,33 +15,27 @@ use zeebe_snap_backends::cmd::Cmd;
 
 use super::launch::open_log;
 use super::{Phase, State};
-use crate::process::{Holder, Process};
+use crate::process::Process;
 
 pub fn state(
     record: &Path,
     start: &[String],
     stop: Option<&[String]>,
     log: &Path,
-    holders: &[Holder],
 ) -> Result<State> {
-    let started = match read_record(record)? {
+    let main = match read_record(record)? {
         Some(process) if process.is_alive()? => Some(process),
         _ => None,
     };
-    let main = started.clone().or_else(|| match top(holders).as_slice() {
-        [one] => Some(one.process.clone()),
-        _ => None,
-    });
-    let seen = match (&started, holders) {
-        (Some(process), _) => format!("pid {}, started by zeebe-snap, runs", process.pid),
-        (None, []) => "nobody holds its data directory".to_owned(),
-        (None, [one, ..]) => format!("{one} holds its data directory"),
+    let (phase, seen) = match &main {
+        Some(process) => (
+            Phase::Up,
+            format!("pid {}, started by zeebe-snap, runs", process.pid),
+        ),
+        None => (Phase::Down, "no process of it is seen".to_owned()),
     };
     Ok(State {
-        phase: match started.is_some() || !holders.is_empty() {
-            true => Phase::Up,
-            false => Phase::Down,
-        },
+        phase,
         main,
         invocation: None,
         dependants: Vec::new(),
@@ -51,19 +45,6 @@ pub fn state(
             .or(stop.and_then(trouble))
             .or_else(|| no_place_for(log)),
     })
-}
-
-/// The holders that no other holder started.
-fn top(holders: &[Holder]) -> Vec<&Holder> {
-    let started_by_another = |holder: &Holder| {
-        holders
-            .iter()
-            .any(|other| other.process.pid == holder.parent)
-    };
-    holders
-        .iter()
-        .filter(|holder| !started_by_another(holder))
-        .collect()
 }
 
 fn trouble(words: &[String]) -> Option<String> {
@@ -191,27 +172,5 @@ mod tests {
             start,
             "TOKEN=*** setsid /opt/zeebe/bin/broker >>'/var/log/z 0.log' 2>&1 &"
         );
-    }
-
-    #[test]
-    fn the_broker_is_the_holder_that_no_other_holder_started() {
-        let holder = |pid, parent| Holder {
-            process: Process {
-                pid,
-                started: 1,
-                boot: String::new(),
-            },
-            command: String::new(),
-            parent,
-        };
-        let all = [holder(10, 1), holder(11, 10), holder(12, 11)];
-        assert_eq!(
-            top(&all)
-                .iter()
-                .map(|holder| holder.process.pid)
-                .collect::<Vec<_>>(),
-            [10]
-        );
-        assert_eq!(top(&[holder(10, 1), holder(20, 1)]).len(), 2);
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use zeebe_snap_backends::host::Host;
 
 use crate::config::{Broker, Service};
-use crate::process::{Holder, Process, Start};
+use crate::process::{Process, Start};
 
 /// What a service says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,13 +77,13 @@ impl Desk {
     }
 }
 
-/// Asks the service.
-pub fn state(desk: &Desk, broker: &Broker, holders: &[Holder]) -> Result<State> {
+/// Asks the service. One that is started by a command knows only what this program started.
+pub fn state(desk: &Desk, broker: &Broker) -> Result<State> {
     match &broker.service {
         Service::Systemd { unit } => systemd::state(&*desk.tools, Path::new(gate::UNITS), unit),
         Service::Command {
             start, stop, log, ..
-        } => command::state(&desk.record(broker), start, stop.as_deref(), log, holders),
+        } => command::state(&desk.record(broker), start, stop.as_deref(), log),
     }
 }
 

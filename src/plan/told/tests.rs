@@ -17,7 +17,7 @@ fn cluster(extra: &str) -> Cluster {
 fn down(node: u32) -> Seen {
     let broker = json!({
         "node": node, "data": format!("/srv/{node}/data"),
-        "volume": { "Err": "not looked at" }, "holders": [],
+        "volume": { "Err": "not looked at" }, "holders": [], "broker": null,
         "service": { "phase": "down", "main": null, "invocation": null, "dependants": [], "seen": "", "trouble": null, "gated": false },
         "api": { "Err": "does not answer" }, "folder": { "Ok": {} }, "settings": { "Ok": {} },
         "installed": null, "unreadable": [],
