@@ -1,6 +1,7 @@
 //! What an agent sees. Reads only.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use zeebe_snap_backends::copy::Copy;
@@ -21,11 +22,28 @@ use crate::zeebe::{api, data, version};
 /// Looks at all brokers of this host.
 pub fn inspect(posts: &Posts) -> Result<Vec<Seen>> {
     let all: Vec<&Post> = posts.all().collect();
-    let held = holders(&all.iter().map(|post| post.data.clone()).collect::<Vec<_>>())?;
+    let held = held(&all)?;
     all.into_iter()
         .zip(held)
         .map(|(post, holders)| see(posts, post, holders))
         .collect()
+}
+
+/// Who holds the data of each. One that is ending lets go of it by itself, and is waited for.
+fn held(posts: &[&Post]) -> Result<Vec<Vec<Holder>>> {
+    let folders: Vec<PathBuf> = posts.iter().map(|post| post.data.clone()).collect();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let held = holders(&folders)?;
+        let mut waiting = false;
+        for holder in held.iter().flatten() {
+            waiting |= holder.process.is_ending()?;
+        }
+        if !waiting || Instant::now() > deadline {
+            return Ok(held);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn see(posts: &Posts, post: &Post, holders: Vec<Holder>) -> Result<Seen> {

@@ -73,6 +73,12 @@ impl Process {
         Ok(!self.wait(Instant::now(), || false)?)
     }
 
+    /// Whether it is about to end by itself: its first thread has ended, or is ending. It can hold files still.
+    pub fn is_ending(&self) -> Result<bool> {
+        let stat = stat(self.pid)?.filter(|stat| stat.process == *self);
+        Ok(stat.is_none_or(|stat| stat.ending))
+    }
+
     /// A descriptor that means this process and no other; `None` if it has ended.
     fn open(&self) -> Result<Option<OwnedFd>> {
         let pid = Pid::from_raw(self.pid).context("a pid is not 0")?;
@@ -124,7 +130,11 @@ impl Process {
 struct Stat {
     process: Process,
     parent: i32,
+    ending: bool,
 }
+
+/// In the flags of proc_pid_stat(5): the thread is on its way out (`PF_EXITING`, include/linux/sched.h).
+const EXITING: u64 = 4;
 
 fn stat(pid: i32) -> Result<Option<Stat>> {
     let path = format!("/proc/{pid}/stat");
@@ -143,8 +153,8 @@ fn stat(pid: i32) -> Result<Option<Stat>> {
             .get(index)
             .and_then(|field| field.parse::<u64>().ok())
     };
-    match (fields.first(), number(1), number(19)) {
-        (Some(_), Some(parent), Some(started)) => {
+    match (fields.first(), number(1), number(6), number(19)) {
+        (Some(state), Some(parent), Some(flags), Some(started)) => {
             let parent = i32::try_from(parent).unwrap_or_default();
             Ok(Some(Stat {
                 process: Process {
@@ -153,6 +163,7 @@ fn stat(pid: i32) -> Result<Option<Stat>> {
                     boot: boot()?,
                 },
                 parent,
+                ending: matches!(*state, "Z" | "X") || flags & EXITING != 0,
             }))
         }
         _ => bail!("{path} is not of the form of proc_pid_stat(5)"),
@@ -293,7 +304,7 @@ mod tests {
         assert!(found[1].is_empty() && found[2].is_empty());
 
         let process = found[0][0].process.clone();
-        assert!(process.is_alive().unwrap());
+        assert!(process.is_alive().unwrap() && !process.is_ending().unwrap());
         let soon = || Instant::now() + Duration::from_millis(60);
         assert!(!process.wait(soon(), || false).unwrap());
         process.signal(Signal::KILL).unwrap();
@@ -329,7 +340,7 @@ mod tests {
             std::thread::yield_now();
         }
         let process = Process::find(pid).unwrap().unwrap();
-        assert!(process.is_alive().unwrap());
+        assert!(process.is_alive().unwrap() && process.is_ending().unwrap());
         let held = holders(&[dir.path().to_owned()]).unwrap().concat();
         assert_eq!(held.len(), 1, "{held:?}");
         process.signal(Signal::KILL).unwrap();
