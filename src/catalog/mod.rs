@@ -17,6 +17,7 @@ use zeebe_snap_backends::tree::{self, Entry};
 
 use crate::agent::protocol::KeptFile;
 use crate::id::{NodeId, SetId};
+use crate::plan::Known;
 use manifest::{Manifest, SetState};
 
 /// A set was named that is not there.
@@ -111,6 +112,19 @@ impl Catalog {
             manifest.origin.set
         );
         Ok(Some(manifest))
+    }
+
+    /// Of which Zeebe the newest set of each broker and data directory is.
+    pub fn known(&self) -> Result<Known> {
+        let mut known = Known::new();
+        for (_, manifest) in self.list()? {
+            let brokers = manifest.map(|manifest| manifest.origin.brokers);
+            for of in brokers.unwrap_or_default() {
+                let version = of.zeebe.map(|learned| learned.version);
+                known.extend(version.map(|version| ((of.node, of.data), version)));
+            }
+        }
+        Ok(known)
     }
 
     /// Sets that are not listed any more and not all gone.

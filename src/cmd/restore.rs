@@ -13,6 +13,7 @@ use crate::catalog::manifest::{Manifest, Member};
 use crate::exit::Exit;
 use crate::id::NodeId;
 use crate::plan::configs::{Files, KeptFiles, When};
+use crate::plan::restore::Looked;
 use crate::plan::{restore, stage_name};
 use crate::report::progress::Progress;
 use crate::report::table::moment;
@@ -72,15 +73,13 @@ impl Restore {
             kept: kept_configs(&catalog, &manifest)?,
             present: begun.world.configs()?,
         };
-        let (plan, findings, diff) = restore::plan(
-            &cluster,
-            &begun.seen,
-            &received,
-            &files,
-            &manifest,
-            &run,
-            &request,
-        );
+        let looked = Looked {
+            seen: &begun.seen,
+            received: &received,
+            files: &files,
+            known: &catalog.known()?,
+        };
+        let (plan, findings, diff) = restore::plan(&cluster, &looked, &manifest, &run, &request);
         let set = &manifest.origin.set;
         let taken = set.time().map(moment).unwrap_or_default();
         let replacing = Replacing {

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::carry::begin;
 use super::load;
 use super::replace::Replacing;
+use crate::catalog::Catalog;
 use crate::exit::Exit;
 use crate::id::RunId;
 use crate::plan::{Aim, stage_name, undo};
@@ -43,11 +44,13 @@ impl Undo {
             Err(exit) => return Ok(exit),
         };
         let run = begun.run.clone();
+        let known = Catalog::new(&places.state_dir).known()?;
+        let present = begun.world.configs()?;
         let request = undo::Request {
             run: self.run,
             no_start: self.no_start,
         };
-        let (plan, findings) = undo::plan(&cluster, &begun.seen, &run, &request);
+        let (plan, findings) = undo::plan(&cluster, &begun.seen, &known, &present, &run, &request);
         let kept = plan.as_ref().and_then(|plan| match &plan.aim {
             Aim::Undo { kept, .. } => Some(kept.clone()),
             _ => None,

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use zeebe_snap_backends::{Label, StageName};
+use zeebe_snap_backends::{Kept, Label, StageName};
 
 use super::{Findings, Step};
+use crate::agent::configs::beside;
 use crate::agent::protocol::{KeptFile, Seen};
 use crate::catalog::manifest::Manifest;
 use crate::config::Cluster;
@@ -84,13 +85,10 @@ pub(crate) struct Configs {
     pub diff: String,
 }
 
-impl Configs {
-    /// What is said of the data that a run replaces, with the config files that it replaces, too.
-    pub fn label(&self, node: NodeId) -> Option<String> {
-        let of = |swap: &&ConfigSwap| swap.node == node;
-        let swaps: Vec<&ConfigSwap> = self.swaps.iter().filter(of).collect();
-        (!swaps.is_empty()).then(|| serde_json::to_string(&swaps).unwrap_or_default())
-    }
+/// What is said, with the data that a run replaces, of the config files that it replaces; none where it replaces none.
+pub fn label<'a>(swaps: impl IntoIterator<Item = &'a ConfigSwap>) -> Option<String> {
+    let swaps: Vec<&ConfigSwap> = swaps.into_iter().collect();
+    (!swaps.is_empty()).then(|| serde_json::to_string(&swaps).unwrap_or_default())
 }
 
 /// The config files that a former run replaced, as the label of what it keeps says.
@@ -319,4 +317,32 @@ fn look_at_environment(
             );
         }
     }
+}
+
+/// The config files that come back with what is kept. One that was changed since is left as it is.
+pub(super) fn to_undo(
+    node: NodeId,
+    kept: &Kept,
+    present: &Present,
+    findings: &mut Findings,
+) -> Vec<ConfigSwap> {
+    let is = |path: &PathBuf| -> Option<String> {
+        let mut files = present.get(&node)?.iter();
+        let (_, content) = files.find(|(other, _)| other == path)?;
+        content.as_deref().map(hash)
+    };
+    let label = kept.label.clone().unwrap_or_default();
+    let (back, changed): (Vec<_>, Vec<_>) = replaced(&label)
+        .iter()
+        .map(ConfigSwap::back)
+        .partition(|swap| is(&swap.path) == swap.old);
+    for swap in changed {
+        findings.warn(
+            Some(node),
+            format!("{} was changed since {}, or cluster.toml does not name it any more; it is left as it is", swap.path.display(), kept.name),
+            "what was changed would be lost",
+            format!("look whether it fits the data that comes back; what it was before is {}", beside(&swap).display()),
+        );
+    }
+    back
 }

@@ -109,6 +109,21 @@ pub fn running(seen: &[Seen]) -> Vec<(NodeId, Instance)> {
         .collect()
 }
 
+/// Which Zeebe the data of a broker is of, before it is replaced: the one that runs on it; else the newest of which there is
+/// a sign, since what is installed may be older than what last ran. `known` is what former sets say of the same data.
+pub fn data_is_of(seen: &Seen, broker: &Broker, known: Option<&Version>) -> Option<Version> {
+    if let Some(running) = seen.api.as_ref().ok().and_then(|api| api.version.clone()) {
+        return Some(running);
+    }
+    let folder = seen.folder.as_ref().ok();
+    let signs = [
+        learned(seen, broker).map(|learned| learned.version),
+        folder.and_then(|folder| folder.at_least.clone()),
+        known.cloned(),
+    ];
+    signs.into_iter().flatten().max_by(Version::compare)
+}
+
 /// Whether the Zeebe of broker `node` may start on data of `source`; `what` is that data's name. One that is not known is
 /// refused: Zeebe itself accepts a downgrade and silently deletes what it cannot read.
 pub fn may_start_on(

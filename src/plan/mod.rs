@@ -26,7 +26,7 @@ use zeebe_snap_backends::{Label, SnapName, StageName};
 use crate::catalog::manifest::Origin;
 use crate::id::{NodeId, RunId, SetId};
 use crate::service::Instance;
-use crate::zeebe::version::Learned;
+use crate::zeebe::version::Version;
 
 pub use findings::{Finding, Findings, Weight};
 pub use step::{Source, Staged, Step, Stuck};
@@ -162,12 +162,15 @@ pub fn label(cluster: &str, set: &SetId, nodes: &[NodeId]) -> Label {
     ])
 }
 
+/// Of which Zeebe the sets that are known say the data of each broker was, by node id and data directory.
+pub type Known = BTreeMap<(NodeId, PathBuf), Version>;
+
 /// What is said of the data of `node` that a restore or an undo replaces: which Zeebe it is of, as far as that is known.
-fn replaced(cluster: &str, node: NodeId, zeebe: Option<&Learned>) -> Label {
+fn replaced(cluster: &str, node: NodeId, zeebe: Option<&Version>) -> Label {
     let mut label = BTreeMap::from([
         ("cluster".to_owned(), cluster.to_owned()),
         ("node".to_owned(), node.to_string()),
     ]);
-    label.extend(zeebe.map(|learned| ("zeebe".to_owned(), learned.version.to_string())));
+    label.extend(zeebe.map(|version| ("zeebe".to_owned(), version.to_string())));
     label
 }

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use zeebe_snap_backends::{Rollback, StageName, VolumeId};
 
 use super::configs::{self, Configs, Files, When};
-use super::look::{at_holders, at_service, learned, may_start_on, running};
+use super::look::{at_holders, at_service, data_is_of, learned, may_start_on, running};
 use super::replace::{self, Replacement};
-use super::{Aim, Finding, Findings, Plan, Source, Stage, Staged, Step, stage_name, told};
+use super::{Aim, Finding, Findings, Known, Plan, Source, Stage, Staged, Step, stage_name, told};
 use crate::agent::protocol::{Receiving, Seen};
 use crate::catalog::manifest::{Manifest, SetState};
 use crate::config::Cluster;
 use crate::id::{NodeId, RunId};
-use crate::zeebe::version::Learned;
+use crate::zeebe::version::Version;
 
 /// What a person asked for.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +30,19 @@ pub struct Request {
 /// How each broker whose own volume does not have the set's snapshot could receive it, or why it could not.
 pub type Received = BTreeMap<NodeId, Result<Receiving, String>>;
 
+/// All that was looked at for a restore.
+#[derive(Debug, Clone, Copy)]
+pub struct Looked<'a> {
+    /// The brokers.
+    pub seen: &'a [Seen],
+    /// See there.
+    pub received: &'a Received,
+    /// Config files.
+    pub files: &'a Files,
+    /// See there.
+    pub known: &'a Known,
+}
+
 /// The brokers whose own volume does not have the set's snapshot, and who has it.
 pub fn to_receive(seen: &[Seen], manifest: &Manifest) -> Vec<(NodeId, Source)> {
     let missing = |seen: &&Seen| {
@@ -44,13 +57,17 @@ pub fn to_receive(seen: &[Seen], manifest: &Manifest) -> Vec<(NodeId, Source)> {
 /// The plan of a restore of `manifest`, or none where something speaks against it; and all that was found.
 pub fn plan(
     cluster: &Cluster,
-    seen: &[Seen],
-    received: &Received,
-    files: &Files,
+    looked: &Looked<'_>,
     manifest: &Manifest,
     run: &RunId,
     request: &Request,
 ) -> (Option<Plan>, Vec<Finding>, String) {
+    let Looked {
+        seen,
+        received,
+        files,
+        known,
+    } = *looked;
     let mut findings = Findings::default();
     look_at_set(cluster, manifest, request, &mut findings);
     look_at_versions(cluster, seen, manifest, &mut findings);
@@ -87,6 +104,7 @@ pub fn plan(
             cluster,
             seen,
             received,
+            known,
             manifest,
             &mut findings,
         ));
@@ -175,7 +193,7 @@ pub(crate) struct Part {
     pub volume: VolumeId,
     pub source: Source,
     /// Which Zeebe the data that is replaced is of.
-    pub replaced: Option<Learned>,
+    pub replaced: Option<Version>,
 }
 
 impl Part {
@@ -199,6 +217,7 @@ fn look_at_broker(
     cluster: &Cluster,
     seen: &Seen,
     received: &Received,
+    known: &Known,
     manifest: &Manifest,
     findings: &mut Findings,
 ) -> Option<Part> {
@@ -217,7 +236,7 @@ fn look_at_broker(
         node,
         volume,
         source,
-        replaced: learned(seen, broker),
+        replaced: data_is_of(seen, broker, known.get(&(node, seen.data.clone()))),
     })
 }
 
@@ -375,11 +394,8 @@ pub(crate) fn stages(
         let mut label = super::replaced(&origin.cluster, part.node, part.replaced.as_ref());
         label.insert("set".to_owned(), origin.set.to_string());
         label.insert("restore".to_owned(), run.to_string());
-        label.extend(
-            configs
-                .label(part.node)
-                .map(|text| ("config".to_owned(), text)),
-        );
+        let swaps = configs.swaps.iter().filter(|swap| swap.node == part.node);
+        label.extend(configs::label(swaps).map(|text| ("config".to_owned(), text)));
         Step::StageData {
             node: part.node,
             volume: part.volume.clone(),

@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zeebe_snap_backends::{Kept, Label, StageName};
+use zeebe_snap_backends::{Kept, Label, StageName, VolumeId};
 
-use super::configs::{self, ConfigSwap};
-use super::look::{at_holders, at_service, learned, may_start_on, running};
+use super::configs::{self, Present};
+use super::look::{at_holders, at_service, data_is_of, learned, may_start_on, running};
 use super::replace::{self, Replacement};
-use super::{Aim, Finding, Findings, Plan, Stage, Staged, Step, stage_name, told};
+use super::{Aim, Finding, Findings, Known, Plan, Stage, Staged, Step, stage_name, told};
 use crate::agent::protocol::Seen;
 use crate::config::Cluster;
 use crate::id::{NodeId, RunId};
@@ -27,11 +27,13 @@ pub struct Request {
 pub fn plan(
     cluster: &Cluster,
     seen: &[Seen],
+    known: &Known,
+    present: &Present,
     run: &RunId,
     request: &Request,
 ) -> (Option<Plan>, Vec<Finding>) {
     let mut findings = Findings::default();
-    let Some(kept) = choose(seen, request.run.as_ref(), &mut findings) else {
+    let Some(name) = choose(seen, request.run.as_ref(), &mut findings) else {
         return (None, findings.0);
     };
     told::look(cluster, seen, &mut findings);
@@ -42,14 +44,20 @@ pub fn plan(
     let mut staged = Vec::new();
     let mut configs = Vec::new();
     for seen in seen {
-        let Some((step, of)) = look_at_broker(cluster, seen, &kept, &stage, run, &mut findings)
-        else {
+        let Some((volume, kept)) = find_kept(seen, &name, &mut findings) else {
             continue;
         };
-        if let Step::TakeKept { kept, .. } = &step {
-            let replaced = configs::replaced(kept.label.as_ref().unwrap_or(&Label::new()));
-            configs.extend(replaced.iter().map(ConfigSwap::back));
-        }
+        // What is replaced in its turn comes back with the config files that stand now.
+        let back = configs::to_undo(seen.node, &kept, present, &mut findings);
+        look_at_version(cluster, seen, &kept, &mut findings);
+        let broker = cluster.brokers.get(&seen.node);
+        let known = known.get(&(seen.node, seen.data.clone()));
+        let zeebe = broker.and_then(|broker| data_is_of(seen, broker, known));
+        let mut label = super::replaced(&cluster.name, seen.node, zeebe.as_ref());
+        label.insert("undo".to_owned(), run.to_string());
+        label.extend(configs::label(&back).map(|text| ("config".to_owned(), text)));
+        configs.extend(back);
+        let (step, of) = take_kept(seen.node, (volume, kept), &stage, label);
         take.push(step);
         staged.push(of);
     }
@@ -66,8 +74,8 @@ pub fn plan(
         start: !request.no_start,
     };
     let plan = Plan {
-        stages: stages(take, &kept, &replacement),
-        aim: Aim::Undo { kept, stage },
+        stages: stages(take, &name, &replacement),
+        aim: Aim::Undo { kept: name, stage },
         of: cluster.whose(),
         max_downtime: cluster.max_downtime,
     };
@@ -148,14 +156,8 @@ fn choose(seen: &[Seen], run: Option<&RunId>, findings: &mut Findings) -> Option
     }
 }
 
-fn look_at_broker(
-    cluster: &Cluster,
-    seen: &Seen,
-    name: &StageName,
-    stage: &StageName,
-    run: &RunId,
-    findings: &mut Findings,
-) -> Option<(Step, Staged)> {
+/// What this broker keeps under that name, if it can be brought back.
+fn find_kept(seen: &Seen, name: &StageName, findings: &mut Findings) -> Option<(VolumeId, Kept)> {
     let node = seen.node;
     at_service(seen, findings);
     at_holders(seen, findings);
@@ -174,42 +176,38 @@ fn look_at_broker(
     for obstacle in &volume.take_back {
         findings.refuse(Some(node), &obstacle.what, &obstacle.why, &obstacle.todo);
     }
-    let Some(kept) = volume.kept.iter().find(|kept| kept.name == *name) else {
+    let found = volume.kept.iter().find(|kept| kept.name == *name);
+    if found.is_none() {
         findings.refuse(
             Some(node),
             format!("{} keeps nothing of {name}", volume.id),
             "its data directory did not exist when that run began, or it was released; and a cluster never runs on folders of different times",
             "restore a set",
         );
-        return None;
-    };
-    look_at_version(cluster, seen, kept, findings);
-    let zeebe = learned(seen, cluster.brokers.get(&node)?);
-    let mut label = super::replaced(&cluster.name, node, zeebe.as_ref());
-    label.insert("undo".to_owned(), run.to_string());
-    // What is replaced in its turn comes back with the config files that stand now.
-    let configs: Vec<ConfigSwap> = configs::replaced(kept.label.as_ref().unwrap_or(&Label::new()))
-        .iter()
-        .map(ConfigSwap::back)
-        .collect();
-    if !configs.is_empty() {
-        let text = serde_json::to_string(&configs).unwrap_or_default();
-        label.insert("config".to_owned(), text);
     }
-    let step = Step::TakeKept {
-        node,
-        volume: volume.id.clone(),
-        kept: kept.clone(),
-        stage: stage.clone(),
-        label,
-    };
+    Some((volume.id.clone(), found?.clone()))
+}
+
+fn take_kept(
+    node: NodeId,
+    (volume, kept): (VolumeId, Kept),
+    stage: &StageName,
+    label: Label,
+) -> (Step, Staged) {
     let staged = Staged {
         node,
-        volume: volume.id.clone(),
+        volume: volume.clone(),
         of: kept.identity.clone(),
         stage: stage.clone(),
     };
-    Some((step, staged))
+    let step = Step::TakeKept {
+        node,
+        volume,
+        kept,
+        stage: stage.clone(),
+        label,
+    };
+    (step, staged)
 }
 
 fn look_at_version(cluster: &Cluster, seen: &Seen, kept: &Kept, findings: &mut Findings) {

@@ -78,7 +78,11 @@ pub fn read(data: &Path) -> Result<DataFolder> {
         found.snapshots.extend(snapshots);
     }
     found.partitions = ids.into_iter().collect();
-    found.at_least = marks::newest_version(&newest);
+    let by_name = found.snapshots.iter().filter_map(ZeebeSnapshot::at_least);
+    found.at_least = marks::newest_version(&newest)
+        .into_iter()
+        .chain(by_name)
+        .max_by(Version::compare);
     Ok(found)
 }
 

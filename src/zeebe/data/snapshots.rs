@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::{Partition, folders};
+use crate::zeebe::version::Version;
 use std::path::PathBuf;
 
 /// One whole snapshot.
@@ -24,12 +25,18 @@ pub struct ZeebeSnapshot {
 }
 
 impl ZeebeSnapshot {
+    /// What the form of the name says of the Zeebe that took it: 8.6.0 was seen to write five parts, 8.5.8 four.
+    pub(super) fn at_least(&self) -> Option<Version> {
+        let parts = self.name.split('-').count();
+        (parts > 4).then(|| "8.6.0".parse().ok()).flatten()
+    }
+
     pub(super) fn path(&self, partition: &Partition) -> PathBuf {
         partition.path.join("snapshots").join(&self.name)
     }
 }
 
-/// The parts of a snapshot's name: four up to 8.6, then the broker as well, from 8.8 on a checksum too
+/// The parts of a snapshot's name: four up to 8.5, from 8.6 on the broker as well, from 8.8 on a checksum too
 /// (`FileBasedSnapshotId.java`). What comes after the fourth is not looked at.
 fn parse(partition: u32, name: &str) -> Option<ZeebeSnapshot> {
     let parts: Vec<&str> = name.split('-').collect();
