@@ -220,3 +220,6 @@ fn look_at_version(cluster: &Cluster, seen: &Seen, kept: &Kept, findings: &mut F
     let what = format!("what {} keeps", kept.name);
     may_start_on(seen.node, target, source.as_ref(), &what, findings);
 }
+
+#[cfg(test)]
+mod tests;
