@@ -106,7 +106,7 @@ fn killed_agent(then: Then) {
     let run = cluster.begin(&["backup"]);
     let held = gate.wait_held();
     all_down(&cluster);
-    kill(agent_of(run.pid()), "-KILL");
+    kill(agent_of(run.pid()).expect("an agent"), "-KILL");
     held.release(then);
     let outcome = run.finish().exits(1);
     before.is_as_it_was(&cluster);
@@ -168,7 +168,7 @@ fn killed_coordinator() {
     let run = cluster.begin(&["backup"]);
     let held = gate.wait_held();
     all_down(&cluster);
-    let agent = agent_of(run.pid());
+    let agent = agent_of(run.pid()).expect("an agent");
     kill(run.pid(), "-KILL");
     held.release(Then::Go);
     run.wait_killed();
@@ -190,7 +190,7 @@ fn killed_coordinator_and_agent() {
     all_down(&cluster);
     // Frozen first, so that neither sees the other die.
     kill(run.pid(), "-STOP");
-    kill(agent_of(run.pid()), "-KILL");
+    kill(agent_of(run.pid()).expect("an agent"), "-KILL");
     kill(run.pid(), "-KILL");
     held.release(Then::Go);
     run.wait_killed();

@@ -26,6 +26,7 @@ mod mapped;
 mod other_layouts;
 mod plain_copy;
 mod program;
+mod random;
 mod refused;
 mod replacement;
 mod rig;

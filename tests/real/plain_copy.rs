@@ -35,7 +35,7 @@ fn killed_agent() {
     let run = cluster.begin(&["backup"]);
     let frozen = Frozen::in_the_clone_of(&cluster, BALLAST);
     all_down(&cluster);
-    kill(agent_of(run.pid()), "-KILL");
+    kill(agent_of(run.pid()).expect("an agent"), "-KILL");
     frozen.thaw();
     let outcome = run.finish().exits(1);
     before.is_as_it_was(&cluster);

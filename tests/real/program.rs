@@ -216,6 +216,18 @@ impl Running {
         i32::try_from(self.child.id()).unwrap()
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for its end, whatever it is.
+    pub fn wait(mut self) {
+        until("the program to end", LONG, || {
+            self.child.try_wait().unwrap()
+        });
+    }
+
     /// Waits for the end of a coordinator that was killed. Its output may be open still: the agent may have it.
     pub fn wait_killed(mut self) {
         let status = self.child.wait().unwrap();
@@ -242,13 +254,11 @@ impl Running {
     }
 }
 
-/// The pid of the agent that a coordinator has started.
-pub fn agent_of(coordinator: i32) -> i32 {
-    processes()
-        .find(|&pid| {
-            parent(pid) == Some(coordinator) && strings(pid, "cmdline").any(|word| word == "agent")
-        })
-        .expect("the coordinator has an agent")
+/// The pid of the agent that a coordinator has started, if it has one.
+pub fn agent_of(coordinator: i32) -> Option<i32> {
+    processes().find(|&pid| {
+        parent(pid) == Some(coordinator) && strings(pid, "cmdline").any(|word| word == "agent")
+    })
 }
 
 fn parent(pid: i32) -> Option<i32> {
