@@ -138,6 +138,11 @@ impl Cluster {
         cluster
     }
 
+    /// How the data lies.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
     /// The test's folder.
     pub fn dir(&self) -> &Path {
         self.rig.dir()

@@ -7,10 +7,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod broker;
+mod case;
 mod cluster;
+mod counts;
 mod folder;
+mod invariants;
+mod killing;
 mod processes;
 mod round_trip;
+mod sweep;
 
 // The rig of the tests on real Zeebe brokers.
 #[path = "../real/addresses.rs"]
