@@ -174,8 +174,12 @@ impl Link {
             Some(to) => writeln!(to, "{line}").and_then(|()| to.flush()),
             None => Err(std::io::ErrorKind::BrokenPipe.into()),
         };
+        // The reading thread may see the end later than this one.
+        if written.is_err() {
+            self.waiting.lost.store(true, Ordering::SeqCst);
+        }
         // The reading thread tells all listeners when the agent ends; one that came after that is told here.
-        if (written.is_err() || self.is_lost())
+        if self.is_lost()
             && let Some(mut listener) = lock(&self.waiting.listeners).remove(&id)
         {
             listener(lost());

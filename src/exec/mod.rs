@@ -200,12 +200,39 @@ impl<'a, 'j> Walk<'a, 'j> {
                 error.context("the brokers were seen to, but the journal could not be written")
             );
         }
+        let failures = self.not_made_good();
+        let is_left = |step: &str| {
+            failures
+                .iter()
+                .any(|failure| failure.step.to_string() == step)
+        };
+        let cause = cause.filter(|cause| match cause {
+            Cause::Failed { step, fault } => fault.kind != FaultKind::LinkLost || is_left(step),
+            _ => true,
+        });
         Ok(Ending {
             point,
             cause,
-            failures: self.failures,
+            failures,
             owed,
         })
+    }
+
+    /// The failures but for those of an agent that died, where another has done the step.
+    fn not_made_good(&self) -> Vec<Failure> {
+        let entries = self.journal.entries();
+        let plans = journal::plans(entries);
+        let by_another = |failure: &Failure| {
+            entries.iter().any(|entry| match entry {
+                Entry::Done { no, .. } if no.plan > failure.no.plan => {
+                    journal::step(&plans, *no) == Some(&failure.step)
+                }
+                _ => false,
+            })
+        };
+        let is_left =
+            |failure: &&Failure| failure.fault.kind != FaultKind::LinkLost || !by_another(failure);
+        self.failures.iter().filter(is_left).cloned().collect()
     }
 
     /// An agent that died does not leave brokers down: another does what it did not.

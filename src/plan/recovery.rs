@@ -10,6 +10,7 @@ use zeebe_snap_backends::{Label, SnapName, StageName, VolumeId};
 use super::backup::digesting;
 use super::configs::ConfigSwap;
 use super::{Aim, OnFailure, Plan, Stage, Staged, Step};
+use crate::agent::protocol::FaultKind;
 use crate::id::{NodeId, SetId};
 use crate::journal::{Entry, StepNo, plans, step};
 use crate::service::Instance;
@@ -31,6 +32,8 @@ struct Debts {
     /// Brokers that were told to stop, or are to be started all the same, and were not started yet.
     to_start: BTreeSet<NodeId>,
     started: BTreeSet<NodeId>,
+    /// Whether they are healthy was to be seen, and nobody has said either way.
+    awaited: bool,
     snapshots: BTreeMap<NodeId, (VolumeId, SnapName, Label)>,
     staged: BTreeMap<NodeId, Staged>,
     /// What was kept and is staged again: its volume, its name and the one it has now.
@@ -110,7 +113,7 @@ pub fn plan(entries: &[Entry]) -> Option<Plan> {
     };
     let healthy = Stage::go_on(vec![Step::AwaitHealthy {
         // Partitions of a broker that was started have their leaders on others.
-        nodes: if debts.to_start.is_empty() {
+        nodes: if debts.to_start.is_empty() && !debts.awaited {
             Vec::new()
         } else {
             up
@@ -216,7 +219,7 @@ fn open_gates(debts: &Debts) -> Stage {
 }
 
 /// The `wanted` steps of a run's first plan that have not ended. A run that only lets go of things and failed is asked for
-/// again by the person who wants it; one that did not begin owes nothing.
+/// again by the person who wants it, but not because an agent died; one that did not begin owes nothing.
 fn unfinished(entries: &[Entry], plans: &[&Plan], wanted: fn(&Step) -> bool) -> Vec<Stage> {
     let mut begun = false;
     let mut ended: Vec<&Step> = Vec::new();
@@ -224,7 +227,11 @@ fn unfinished(entries: &[Entry], plans: &[&Plan], wanted: fn(&Step) -> bool) -> 
         match entry {
             Entry::Begun { .. } => begun = true,
             Entry::Done { no, .. } => ended.extend(step(plans, *no)),
-            Entry::Failed { no, .. } if step(plans, *no).is_some_and(wanted) => return Vec::new(),
+            Entry::Failed { no, fault }
+                if fault.kind != FaultKind::LinkLost && step(plans, *no).is_some_and(wanted) =>
+            {
+                return Vec::new();
+            }
             _ => {}
         }
     }
@@ -265,7 +272,15 @@ fn debts(entries: &[Entry], plans: &[&Plan]) -> Debts {
                     debts.settle(step);
                 }
             }
-            Entry::Plan { .. } | Entry::Failed { .. } | Entry::Closed { .. } => {}
+            Entry::Failed { no, fault } => {
+                let step = step(plans, *no);
+                if fault.kind != FaultKind::LinkLost
+                    && matches!(step, Some(Step::AwaitHealthy { .. }))
+                {
+                    debts.awaited = false;
+                }
+            }
+            Entry::Plan { .. } | Entry::Closed { .. } => {}
         }
     }
     debts
@@ -317,6 +332,7 @@ impl Debts {
             Step::CloseGate { node } => {
                 self.gates.insert(*node);
             }
+            Step::AwaitHealthy { .. } => self.awaited = true,
             Step::Swap(staged) => {
                 self.swapped.insert(staged.node, staged.clone());
             }
@@ -330,6 +346,7 @@ impl Debts {
                 self.to_start.remove(node);
                 self.started.insert(*node);
             }
+            Step::AwaitHealthy { .. } => self.awaited = false,
             Step::Destroy { node, .. } => {
                 self.snapshots.remove(node);
             }
