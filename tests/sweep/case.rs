@@ -302,7 +302,6 @@ impl Stage {
             return self.prepare(verb);
         }
         self.advance();
-        fs::write(self.cluster.shared().join("starts"), "").unwrap();
         self.aim(verb)
     }
 
@@ -313,6 +312,8 @@ impl Stage {
     }
 
     fn aim(&self, verb: Verb) -> Aim {
+        // From here on starts count.
+        fs::write(self.cluster.shared().join("starts"), "").unwrap();
         let mut aim = Aim {
             arguments: self.words(&[verb.word()]),
             up: self.cluster.up(),
@@ -415,7 +416,7 @@ impl Stage {
         let allowed: Vec<Generation> = std::iter::once(aim.old).chain(aim.new).collect();
         assert!(
             of == allowed || of.len() < 2 && of.iter().all(|of| allowed.contains(of)),
-            "brokers started on {of:?}"
+            "brokers started on {of:?}; {aim:?}; {starts}"
         );
     }
 
