@@ -39,10 +39,14 @@ impl Exit {
         if error.downcast_ref::<crate::config::ConfigError>().is_some() {
             return Exit::Usage;
         }
-        if error.downcast_ref::<InDoubt>().is_some() {
+        if error.downcast_ref::<InDoubt>().is_some()
+            || error.downcast_ref::<crate::cmd::UnknownDebt>().is_some()
+        {
             return Exit::Person;
         }
-        if error.downcast_ref::<crate::catalog::NoSuchSet>().is_some() {
+        if error.downcast_ref::<crate::catalog::NoSuchSet>().is_some()
+            || error.downcast_ref::<crate::catalog::Damaged>().is_some()
+        {
             return Exit::Refused;
         }
         match error.downcast_ref::<Fault>().map(|fault| fault.kind) {

@@ -114,6 +114,12 @@ impl From<RunId> for SetId {
     }
 }
 
+impl From<SetId> for RunId {
+    fn from(set: SetId) -> RunId {
+        RunId(set.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

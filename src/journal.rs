@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -18,6 +18,9 @@ use crate::plan::{Plan, Step};
 
 /// Goes up when entries change their meaning; a reader refuses a higher one.
 pub const FORMAT: u32 = 1;
+
+/// The mode of a journal that is closed: nothing is added to it any more.
+const CLOSED: u32 = 0o400;
 
 /// A line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -168,6 +171,11 @@ impl Log for RunFile {
             return Err(error).with_context(wrong);
         }
         self.length += line.len() as u64;
+        // So that one whose end is lost later is still known to be closed.
+        if let Entry::Closed { .. } = entry {
+            let closed = fs::Permissions::from_mode(CLOSED);
+            self.file.set_permissions(closed).with_context(wrong)?;
+        }
         if durability == Durability::Synced {
             self.file.sync_data().with_context(wrong)?;
         }
@@ -183,7 +191,15 @@ impl Runs {
         }
     }
 
-    fn path(&self, run: &RunId) -> PathBuf {
+    /// Whether a run's journal is closed, whatever is left of it. One that is not may still say that it is.
+    pub fn is_closed(&self, run: &RunId) -> Result<bool> {
+        let path = self.path(run);
+        let meta = fs::metadata(&path).with_context(|| format!("look at {}", path.display()))?;
+        Ok(meta.permissions().mode() & 0o777 == CLOSED)
+    }
+
+    /// The file of a run's journal.
+    pub fn path(&self, run: &RunId) -> PathBuf {
         self.dir.join(format!("{run}.jsonl"))
     }
 

@@ -12,7 +12,7 @@ use zeebe_snap_backends::tree::{self, Entry as TreeEntry};
 use zeebe_snap_backends::{SnapName, VolumeId};
 
 use crate::agent::protocol::{
-    Answer, Fact, Fault, FaultKind, Locking, Opening, Outcome, Performed, Request, Seen,
+    Answer, Fact, Fault, FaultKind, Locking, Opening, Outcome, Paper, Performed, Request, Seen,
 };
 use crate::catalog::Catalog;
 use crate::catalog::manifest::Manifest;
@@ -54,6 +54,7 @@ pub struct Real {
     send: mpsc::Sender<Wake>,
     receive: mpsc::Receiver<Wake>,
     progress: Progress,
+    opened: Instant,
 }
 
 impl Real {
@@ -73,6 +74,7 @@ impl Real {
             send,
             receive,
             progress,
+            opened: Instant::now(),
         })
     }
 
@@ -98,12 +100,36 @@ impl Real {
     }
 
     /// What goes along with a step and is in no plan.
-    fn content(&self, step: &Step) -> Result<Vec<u8>> {
-        let Step::StageConfig { set, file, map, .. } = step else {
-            return Ok(Vec::new());
+    fn content(&self, step: &Step) -> Result<(Vec<u8>, Vec<Paper>)> {
+        match step {
+            Step::StageConfig { set, file, map, .. } => {
+                let kept = self.catalog.read_config(set, file)?;
+                let mapped = map_addresses(&String::from_utf8_lossy(&kept), map);
+                Ok((mapped.into_bytes(), Vec::new()))
+            }
+            Step::KeepPapers { node, set, .. } => {
+                Ok((Vec::new(), self.catalog.papers(set, *node)?))
+            }
+            _ => Ok((Vec::new(), Vec::new())),
+        }
+    }
+
+    /// What is in a paper that is kept beside a snapshot, if it is there.
+    pub fn paper(
+        &self,
+        volume: &VolumeId,
+        snapshot: &SnapName,
+        name: &str,
+    ) -> Result<Option<Vec<u8>>> {
+        let request = Request::Paper {
+            volume: volume.clone(),
+            snapshot: snapshot.clone(),
+            name: name.to_owned(),
         };
-        let kept = self.catalog.read_config(set, file)?;
-        Ok(map_addresses(&String::from_utf8_lossy(&kept), map).into_bytes())
+        match self.link.ask(request)? {
+            Answer::Paper(content) => Ok(content.map(|content| content.to_vec())),
+            other => bail!("the agent answered a question for a paper with {other:?}"),
+        }
     }
 
     /// How brokers could receive these snapshots of other volumes, or why they could not.
@@ -126,6 +152,7 @@ impl Real {
             plan: 0,
             step: Box::new(verify),
             content: Vec::new(),
+            papers: Vec::new(),
         };
         self.link.tell(
             request,
@@ -195,6 +222,10 @@ impl World for Real {
         Timestamp::now()
     }
 
+    fn passed(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
     fn begin(&mut self, no: StepNo, step: &Step, history: &[Entry]) {
         let send = self.send.clone();
         let end = move |result: Result<Performed, Fault>| drop(send.send(Wake::Ended(no, result)));
@@ -221,14 +252,18 @@ impl World for Real {
                     files: Vec::new(),
                 };
                 let progress = self.progress.clone();
-                let content = match self.content(step) {
+                let (content, papers) = match self.content(step) {
                     Ok(content) => content,
-                    Err(error) => return end(Err(error.into())),
+                    Err(error) => {
+                        let wrong = error.context(step.to_string());
+                        return end(Err(wrong.into()));
+                    }
                 };
                 let request = Request::Perform {
                     plan: no.plan,
                     step: Box::new(step.clone()),
                     content,
+                    papers,
                 };
                 self.link.tell(
                     request,

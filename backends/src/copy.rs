@@ -245,8 +245,12 @@ impl Volume for Tree {
     fn unprepare(&self, name: &SnapName) -> Vec<Action> {
         // A clone that was cut has left a part.
         let mut actions = vec![Action::RemoveTree(self.at(name))];
-        actions.extend(self.store().forget(name.as_str()));
+        actions.extend(self.store().forget_snapshot(name));
         actions
+    }
+
+    fn papers(&self, name: &SnapName) -> Option<PathBuf> {
+        Some(self.store().papers(name))
     }
 
     fn view(&self, name: &SnapName) -> View {

@@ -26,6 +26,7 @@ pub mod exchange;
 pub mod host;
 pub mod mounts;
 pub mod name;
+pub mod papers;
 pub mod store;
 pub mod tree;
 
@@ -266,6 +267,12 @@ pub trait Volume: fmt::Debug + Send + Sync {
 
     /// How the snapshot is read.
     fn view(&self, name: &SnapName) -> View;
+
+    /// The folder where the [`papers`] of a snapshot are kept: on the volume itself, beside the snapshot and never in it nor in
+    /// the data; [`Volume::unprepare`] removes it. A backend that has no such place gives none.
+    fn papers(&self, _name: &SnapName) -> Option<PathBuf> {
+        None
+    }
 
     /// Brings a snapshot's content back in place, keeping what it replaces.
     fn rollback(&self) -> Option<&dyn Rollback> {

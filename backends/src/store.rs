@@ -1,7 +1,7 @@
 //! `.zeebe-snap`: the folder where snapshots and what a rollback keeps stand, and the small files that say what they are.
 //!
 //! `NAME.json`, the sidecar, is written before a snapshot and holds its label. `NAME.seal` is written by a clone of a tree
-//! when all of it is on disk, and says which folder that clone is. Must not know how snapshots are taken.
+//! when all of it is on disk, and says which folder that clone is. `.NAME.papers` is a folder with a snapshot's [papers](crate::papers). Must not know how snapshots are taken.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{self, Action};
-use crate::name::{SnapName, StageName};
+use crate::name::{SnapName, StageName, hidden_beside};
 use crate::tree::Inode;
 use crate::{Error, Label, Result};
 
@@ -92,6 +92,11 @@ impl Store {
         self.of(&format!("{name}.seal"))
     }
 
+    /// The folder of a snapshot's papers. Its name is no snapshot's.
+    pub fn papers(&self, name: &SnapName) -> PathBuf {
+        hidden_beside(&self.of(name.as_str()), "papers")
+    }
+
     /// Makes the folder and writes the sidecar of a snapshot, of the subvolume with that UUID if there is one.
     pub fn begin(
         &self,
@@ -140,6 +145,13 @@ impl Store {
     /// Reads a seal, if there is one that can be read.
     pub fn read_seal(&self, name: &str) -> Result<Option<Seal>> {
         Ok(read(&self.seal(name))?.filter(|seal: &Seal| seal.format == FORMAT))
+    }
+
+    /// Removes what is written of a snapshot that is gone, its papers first.
+    pub fn forget_snapshot(&self, name: &SnapName) -> Vec<Action> {
+        let mut actions = vec![Action::RemoveTree(self.papers(name))];
+        actions.extend(self.forget(name.as_str()));
+        actions
     }
 
     /// Removes what is written of `name`, and the folders once they are empty.

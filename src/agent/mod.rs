@@ -8,6 +8,7 @@ mod brokers;
 pub mod configs;
 mod identity;
 mod inspect;
+mod papers;
 mod post;
 pub mod protocol;
 mod rollback;
@@ -24,7 +25,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::plan::Step;
 use post::Posts;
-use protocol::{Answer, Ask, Fault, FaultKind, PROTOCOL, Performed, Request, Say};
+use protocol::{Answer, Ask, Fault, FaultKind, PROTOCOL, Paper, Performed, Request, Say};
 
 /// Writes answers; a line is written whole.
 #[derive(Debug, Clone)]
@@ -137,10 +138,16 @@ fn answer(
         Request::ZeebesOwn { volume, snapshot } => Ok(Answer::Damage(zeebes_own::damage(
             posts, volume, snapshot, quitting,
         )?)),
+        Request::Paper {
+            volume,
+            snapshot,
+            name,
+        } => Ok(Answer::Paper(papers::read(volume, snapshot, name)?)),
         Request::Perform {
             plan,
             step,
             content,
+            papers,
         } => {
             let job = Job {
                 posts,
@@ -148,7 +155,8 @@ fn answer(
                 mouth,
                 quitting,
             };
-            let performed = perform(&job, step, content).with_context(|| step.to_string())?;
+            let performed =
+                perform(&job, step, content, papers).with_context(|| step.to_string())?;
             Ok(Answer::Performed(Box::new(performed)))
         }
         Request::Hello { .. } | Request::Open(_) | Request::Bye => {
@@ -181,7 +189,7 @@ impl Job<'_> {
     }
 }
 
-fn perform(job: &Job<'_>, step: &Step, content: &[u8]) -> Result<Performed> {
+fn perform(job: &Job<'_>, step: &Step, content: &[u8], papers: &[Paper]) -> Result<Performed> {
     let begun = jiff::Timestamp::now();
     let (outcome, fact) = match step {
         Step::ProveSeen { brokers } => brokers::prove_seen(job.posts, brokers)?,
@@ -196,6 +204,12 @@ fn perform(job: &Job<'_>, step: &Step, content: &[u8]) -> Result<Performed> {
         Step::Digest {
             volume, snapshot, ..
         } => volumes::digest(job, volume, snapshot)?,
+        Step::KeepPapers {
+            node,
+            volume,
+            snapshot,
+            ..
+        } => papers::keep(job, *node, volume, snapshot, papers)?,
         Step::Verify { source, staged, .. } => volumes::verify(job, source, staged.as_ref())?,
         Step::Prepare {
             node,
@@ -267,7 +281,7 @@ fn perform(job: &Job<'_>, step: &Step, content: &[u8]) -> Result<Performed> {
 /// with it; a tool that still runs keeps its volume's.
 fn become_recover(cluster: &Path, state_dir: &Path) -> Result<()> {
     use std::os::unix::process::CommandExt;
-    let log = crate::service::launch::open_log(&state_dir.join("settle.log"))?;
+    let log = crate::service::launch::open_log_or_null(&state_dir.join("settle.log"))?;
     let own = std::env::current_exe().context("find this program's own file")?;
     let error = std::process::Command::new(own)
         .arg("--cluster")

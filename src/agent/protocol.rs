@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use zeebe_snap_backends::tree::Entry;
+use zeebe_snap_backends::tree::{ByteString, Entry};
 use zeebe_snap_backends::{Cost, Kept, Obstacle, SnapName, Snapshot, VolumeId};
 
 use crate::config::{Broker, OnStuckStop};
@@ -68,6 +68,15 @@ pub enum Request {
         /// What a config file becomes: in no plan, since it may hold secrets.
         #[serde(default)]
         content: Vec<u8>,
+        /// What is kept beside a snapshot; the last one says by being there that all are.
+        #[serde(default)]
+        papers: Vec<Paper>,
+    },
+    /// What is in this paper of a snapshot? Changes nothing.
+    Paper {
+        volume: VolumeId,
+        snapshot: SnapName,
+        name: String,
     },
     /// All is settled: end, and leave everything as it is.
     Bye,
@@ -140,6 +149,8 @@ pub enum Answer {
         /// Said of a broker that does not run: where to look why.
         ended: Option<String>,
     },
+    /// What is in a paper, if it is there.
+    Paper(Option<ByteString>),
     /// What of Zeebe's own snapshots is not what Zeebe wrote.
     Damage(Vec<Damage>),
     /// The step is done.
@@ -211,6 +222,15 @@ pub struct Receiving {
     pub volume: VolumeId,
     /// What is in the way.
     pub obstacles: Vec<Obstacle>,
+}
+
+/// A file that is kept beside a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paper {
+    /// The name of the file, which leads nowhere else.
+    pub name: String,
+    /// All of it.
+    pub content: ByteString,
 }
 
 /// How a step was done.

@@ -4,16 +4,18 @@
 //! that is being destroyed is listed no more (`forgotten.json`). A folder with none of these is a set that did not come to
 //! be. Must not know how a set is made or restored.
 
+pub mod lost;
 pub mod manifest;
+mod papers;
 
 use std::fs::{self, DirBuilder};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use zeebe_snap_backends::action::{sync_dir, write_durably};
-use zeebe_snap_backends::tree::{self, Entry};
+use zeebe_snap_backends::tree::Entry;
 
 use crate::agent::protocol::KeptFile;
 use crate::id::{NodeId, SetId};
@@ -24,6 +26,13 @@ use manifest::{Manifest, SetState};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NoSuchSet(String);
+
+/// What is written of a set does not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "set {0} cannot be used as it is; `zeebe-snap recover --catalog` takes it in again from the hosts"
+)]
+pub struct Damaged(pub SetId);
 
 /// The sets of one state folder.
 #[derive(Debug, Clone)]
@@ -128,12 +137,32 @@ impl Catalog {
     }
 
     /// Sets that are not listed any more and not all gone.
-    pub fn half_forgotten(&self) -> Result<Vec<Manifest>> {
-        let mut found = Vec::new();
-        for set in self.ids()? {
-            found.extend(self.read_as(&set, FORGOTTEN)?);
-        }
+    pub fn half_forgotten(&self) -> Result<Vec<SetId>> {
+        let mut found = self.ids()?;
+        found.retain(|set| self.dir(set).join(FORGOTTEN).exists());
         Ok(found)
+    }
+
+    /// The newest complete set of those that read.
+    pub fn newest(&self) -> Result<Option<Manifest>> {
+        let all = self.list()?.into_iter().rev();
+        let mut complete = all
+            .filter_map(|(_, manifest)| manifest.ok())
+            .filter(|manifest| manifest.state() == SetState::Complete);
+        Ok(complete.next())
+    }
+
+    /// The newest id that has a folder.
+    pub fn newest_id(&self) -> Result<Option<SetId>> {
+        Ok(self.ids()?.pop())
+    }
+
+    /// Whether anything says what `set` is, or was, be it damaged.
+    pub fn has(&self, set: &SetId) -> bool {
+        let dir = self.dir(set);
+        [COMPLETE, CAPTURED, FORGOTTEN]
+            .iter()
+            .any(|name| dir.join(name).exists())
     }
 
     /// The set that a person wants destroyed; also one that an earlier attempt has left half gone.
@@ -165,18 +194,21 @@ impl Catalog {
     pub fn find(&self, name: &str) -> Result<Manifest> {
         let sets = self.list()?;
         if name == "latest" {
-            let complete = |(_, manifest): (SetId, Result<Manifest>)| {
-                manifest
-                    .ok()
-                    .filter(|manifest| manifest.state() == SetState::Complete)
-            };
-            let newest = sets.into_iter().rev().find_map(complete);
-            return newest.ok_or_else(|| {
-                NoSuchSet("there is no complete set; see `zeebe-snap list`".to_owned()).into()
-            });
+            for (set, manifest) in sets.into_iter().rev() {
+                match manifest {
+                    Ok(manifest) if manifest.state() == SetState::Complete => return Ok(manifest),
+                    // An older one is not what was meant.
+                    Err(error) if self.dir(&set).join(COMPLETE).exists() => {
+                        return Err(error.context(Damaged(set)));
+                    }
+                    Ok(_) | Err(_) => {}
+                }
+            }
+            let text = "there is no complete set; see `zeebe-snap list`";
+            return Err(NoSuchSet(text.to_owned()).into());
         }
-        if let Ok(set) = name.parse()
-            && let Some(manifest) = self.read(&set)?
+        if let Ok(set) = name.parse::<SetId>()
+            && let Some(manifest) = self.read(&set).with_context(|| Damaged(set.clone()))?
         {
             return Ok(manifest);
         }
@@ -226,7 +258,7 @@ impl Catalog {
     }
 
     fn listing(&self, set: &SetId, node: NodeId) -> PathBuf {
-        self.dir(set).join(format!("node-{node}-entries.jsonl"))
+        self.dir(set).join(papers::listing(node))
     }
 
     /// Keeps the listing of a member: one entry a line.
@@ -247,30 +279,11 @@ impl Catalog {
     /// The listing of a member, which must be the one its manifest means.
     pub fn read_listing(&self, manifest: &Manifest, node: NodeId) -> Result<Vec<Entry>> {
         let path = self.listing(&manifest.origin.set, node);
-        let file = fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
-        let mut entries = Vec::new();
-        for line in BufReader::new(file).lines() {
-            let line = line.with_context(|| format!("read {}", path.display()))?;
-            entries.push(
-                serde_json::from_str(&line).with_context(|| format!("read {}", path.display()))?,
-            );
-        }
-        let digest = manifest
-            .member(node)
-            .and_then(|member| member.digest.as_ref());
-        let digest = digest.with_context(|| {
-            format!("set {} has no digest of broker {node}", manifest.origin.set)
-        })?;
-        let found = (
-            tree::content_hash(&entries).to_string(),
-            tree::metadata_hash(&entries).to_string(),
-        );
-        ensure!(
-            found == (digest.content.clone(), digest.metadata.clone()),
-            "{} is damaged: it is not the listing its manifest means",
-            path.display()
-        );
-        Ok(entries)
+        let wrong = || format!("read {}", path.display());
+        let text = fs::read(&path).with_context(wrong);
+        let text = text.with_context(|| Damaged(manifest.origin.set.clone()))?;
+        let checked = papers::check_listing(manifest, node, &text).with_context(wrong);
+        checked.with_context(|| Damaged(manifest.origin.set.clone()))
     }
 
     /// Writes down that a set is captured.

@@ -7,10 +7,11 @@ use anyhow::{Context, Result};
 use super::lock_state;
 use super::recover::settle_dead_runs;
 use crate::agent::protocol::{Locking, Seen};
+use crate::catalog::Catalog;
 use crate::config::Cluster;
 use crate::exec::{self, Ending};
 use crate::exit::{Exit, InDoubt};
-use crate::id::RunId;
+use crate::id::{RunId, SetId};
 use crate::journal::{Entry, Journal, Runs};
 use crate::plan::Plan;
 use crate::report::progress::Progress;
@@ -50,14 +51,25 @@ pub fn begin(
     progress.say("looking at the brokers".to_owned());
     let seen = world.inspect()?;
     progress.clear();
-    let runs = Runs::new(&places.state_dir).list()?;
-    let run = RunId::after(jiff::Timestamp::now(), runs.last());
+    let run = RunId::after(jiff::Timestamp::now(), newest(places, &seen)?.as_ref());
     Ok(Ok(Begun {
         world,
         seen,
         run,
         _lock: lock,
     }))
+}
+
+/// The newest id that is taken: by a run, by a set of the catalog, by a set that only the hosts know.
+fn newest(places: &Places, seen: &[Seen]) -> Result<Option<RunId>> {
+    let runs = Runs::new(&places.state_dir).list()?;
+    let sets = Catalog::new(&places.state_dir).newest_id()?;
+    let volumes = seen.iter().filter_map(|seen| seen.volume.as_ref().ok());
+    let snapshots = volumes.flat_map(|volume| &volume.snapshots);
+    let on_hosts =
+        snapshots.filter_map(|snapshot| snapshot.label.as_ref()?.get("set")?.parse::<SetId>().ok());
+    let of_sets = sets.into_iter().chain(on_hosts).map(RunId::from);
+    Ok(runs.into_iter().chain(of_sets).max())
 }
 
 /// Carries out `plan`. An error after the first step means that a person has to look.

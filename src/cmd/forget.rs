@@ -4,11 +4,15 @@ use clap::Args;
 use super::carry::begin;
 use super::let_go::LettingGo;
 use super::load;
-use crate::catalog::Catalog;
+use crate::agent::protocol::Seen;
+use crate::catalog::{Catalog, lost};
+use crate::config::Cluster;
 use crate::exit::Exit;
-use crate::plan::forget;
+use crate::id::SetId;
+use crate::plan::forget::{self, Doomed};
 use crate::report::ending;
 use crate::report::progress::Progress;
+use crate::report::table::many;
 use crate::world::Places;
 
 /// Destroy sets: their snapshots, and what is written of them
@@ -43,19 +47,15 @@ impl Forget {
         let found: Result<Vec<_>> = self
             .sets
             .iter()
-            .map(|name| catalog.find_to_forget(name))
+            .map(|name| find(&catalog, &cluster, &begun.seen, name))
             .collect();
-        let mut manifests = found?;
-        manifests.sort_by(|a, b| a.origin.set.cmp(&b.origin.set));
-        manifests.dedup_by(|a, b| a.origin.set == b.origin.set);
-        let origins: Vec<_> = manifests.iter().map(|manifest| &manifest.origin).collect();
-        let planned = forget::plan(&cluster, &origins);
+        let mut found = found?;
+        found.sort_by(|(a, _), (b, _)| a.origin.set.cmp(&b.origin.set));
+        found.dedup_by(|(a, _), (b, _)| a.origin.set == b.origin.set);
+        let (doomed, said): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        let planned = forget::plan(&cluster, &doomed);
         let mut question = vec!["This destroys:".to_owned()];
-        question.extend(
-            manifests
-                .iter()
-                .map(|manifest| format!("  {}", ending::set(manifest))),
-        );
+        question.extend(said.iter().map(|line| format!("  {line}")));
         question.push("It cannot be brought back.".to_owned());
         let letting_go = LettingGo {
             verb: "forget",
@@ -66,4 +66,37 @@ impl Forget {
         };
         letting_go.run(places, &cluster, begun, planned, &mut progress)
     }
+}
+
+/// A set, and what is said of it. Of one that the catalog does not know, or whose manifest does not read, the snapshots on the
+/// hosts say what there is to destroy.
+fn find(
+    catalog: &Catalog,
+    cluster: &Cluster,
+    seen: &[Seen],
+    name: &str,
+) -> Result<(Doomed, String)> {
+    let error = match catalog.find_to_forget(name) {
+        Ok(manifest) => {
+            let said = ending::set(&manifest);
+            let (origin, listed) = (manifest.origin, true);
+            return Ok((Doomed { origin, listed }, said));
+        }
+        Err(error) => error,
+    };
+    let Ok(set) = name.parse::<SetId>() else {
+        return Err(error);
+    };
+    let standing = lost::standing(&cluster.name, seen);
+    let (stands, listed) = (standing.get(&set), catalog.has(&set));
+    if stands.is_none() && !listed {
+        return Err(error);
+    }
+    let origin = lost::origin(&cluster.name, &set, seen);
+    let said = format!(
+        "What is left of set {set} of {}: the snapshots of {}.",
+        cluster.name,
+        many(stands.map_or(0, |stands| stands.len()), "broker", "brokers")
+    );
+    Ok((Doomed { origin, listed }, said))
 }

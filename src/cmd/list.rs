@@ -94,6 +94,9 @@ impl List {
                 tell(&format!("zeebe-snap: set {set}: {error:#}"));
             }
         }
+        if sets.iter().any(|(_, manifest)| manifest.is_err()) {
+            tell("Hint: `zeebe-snap recover --catalog` takes in again what the hosts still have.");
+        }
         Ok(Exit::Done)
     }
 }

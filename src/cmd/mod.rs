@@ -8,6 +8,7 @@ mod forget;
 mod init;
 mod let_go;
 mod list;
+mod lost;
 mod recover;
 mod release;
 mod replace;
@@ -17,6 +18,8 @@ mod status;
 mod tree;
 mod undo;
 mod verify;
+
+pub use recover::UnknownDebt;
 
 use std::ffi::OsString;
 use std::fs::File;

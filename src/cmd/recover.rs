@@ -1,22 +1,35 @@
-use anyhow::{Context, Result};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
 
+use super::lost::{Lost, Taken, lost};
 use super::{load, lock_state, plan_text, print, print_json};
 use crate::agent::protocol::Locking;
+use crate::catalog::Catalog;
+use crate::catalog::manifest::Origin;
 use crate::config::Cluster;
 use crate::exec;
 use crate::exit::{Exit, InDoubt};
 use crate::id::{RunId, SetId};
 use crate::journal::{self, Entry, Journal, Runs};
-use crate::plan::{Aim, Whose, recovery};
+use crate::plan::recovery::{self, Point};
+use crate::plan::{Aim, Whose};
 use crate::report::ending;
 use crate::report::progress::Progress;
 use crate::world::{Places, Real};
 
 /// Settle what a run that died still owes: start brokers it stopped, put back what it swapped, complete its set
+///
+/// With --catalog, sets that the catalog has lost, or whose files there are damaged, are then taken in from the hosts: each host
+/// keeps a copy of what is written of a complete set beside its snapshots. One is taken in if all of its snapshots stand and
+/// all copies agree.
 #[derive(Debug, Args)]
 pub struct Recover {
+    /// Then take in from the hosts the sets that the catalog has lost
+    #[arg(long)]
+    catalog: bool,
     /// Show what would be done, command by command, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -28,49 +41,93 @@ pub struct Recover {
 impl Recover {
     pub fn run(self, places: &Places) -> Result<Exit> {
         let cluster = load(places)?;
-        let open = dead_runs(places)?;
         if self.dry_run {
-            let plans = open
-                .iter()
-                .filter_map(|(run, entries)| Some((run, recovery::plan(entries)?)));
-            if self.json {
-                let list: Vec<_> = plans.map(|(run, plan)| json!({ "run": run, "plan": super::plan_json("recover", Some(&plan), &[], &cluster) })).collect();
-                print_json(
-                    &json!({ "format": 1, "verb": "recover", "result": "planned", "runs": list }),
-                )?;
-            } else {
-                let text: String = plans
-                    .map(|(run, plan)| {
-                        format!("{}:\n{}", title(run, &open), plan_text(&plan, &cluster))
-                    })
-                    .collect();
-                print(if text.is_empty() {
-                    "Nothing is owed.\n"
-                } else {
-                    &text
-                })?;
-            }
-            return Ok(Exit::Done);
+            return self.show(places, &cluster);
         }
         let lock = lock_state(places)?;
+        let open = dead_runs(places)?;
         let mut progress = Progress::new();
-        let exit = settle_dead_runs(places, &cluster, &mut progress)?;
-        drop(lock);
-        let runs: Vec<&RunId> = open.iter().map(|(run, _)| run).collect();
+        let mut exit = settle_dead_runs(places, &cluster, &mut progress)?;
         let result = if exit == Exit::Done {
             "settled"
         } else {
             "failed"
         };
-        match self.json {
-            true => print_json(
-                &json!({ "format": 1, "verb": "recover", "result": result, "runs": runs }),
-            )?,
-            false if open.is_empty() => print("Nothing is owed.\n")?,
-            false => {}
+        let runs: Vec<&RunId> = open.iter().map(|(run, _)| run).collect();
+        let mut document =
+            json!({ "format": 1, "verb": "recover", "result": result, "runs": runs });
+        if !self.json && open.is_empty() {
+            print("Nothing is owed.\n")?;
+        }
+        if self.catalog && exit == Exit::Done {
+            let taken = with_lost(places, &cluster, &progress, |lost, world, catalog| {
+                Taken::of(lost, world, catalog)
+            })?;
+            taken.say(!self.json)?;
+            if !taken.left.is_empty() {
+                exit = Exit::Failed;
+            }
+            (document["taken_in"], document["not_taken_in"]) = taken.json();
+        }
+        drop(lock);
+        if self.json {
+            print_json(&document)?;
         }
         Ok(exit)
     }
+
+    fn show(&self, places: &Places, cluster: &Cluster) -> Result<Exit> {
+        let open = dead_runs(places)?;
+        let lost = match self.catalog {
+            true => Some(with_lost(
+                places,
+                cluster,
+                &Progress::new(),
+                |lost, _, _| lost,
+            )?),
+            false => None,
+        };
+        let plans = open
+            .iter()
+            .filter_map(|(run, entries)| Some((run, recovery::plan(entries)?)));
+        if self.json {
+            let list: Vec<_> = plans.map(|(run, plan)| json!({ "run": run, "plan": super::plan_json("recover", Some(&plan), &[], cluster) })).collect();
+            let mut document =
+                json!({ "format": 1, "verb": "recover", "result": "planned", "runs": list });
+            if let Some(lost) = lost {
+                document["lost"] = lost.iter().map(Lost::json).collect();
+            }
+            print_json(&document)?;
+            return Ok(Exit::Done);
+        }
+        let mut text: String = plans
+            .map(|(run, plan)| format!("{}:\n{}", title(run, &open), plan_text(&plan, cluster)))
+            .collect();
+        if text.is_empty() {
+            text.push_str("Nothing is owed.\n");
+        }
+        for lost in lost.iter().flatten() {
+            text.push_str(&lost.text());
+        }
+        print(&text)?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Does something with the sets that the catalog has lost, and with who knows them.
+fn with_lost<T>(
+    places: &Places,
+    cluster: &Cluster,
+    progress: &Progress,
+    act: impl FnOnce(Vec<Lost>, &Real, &Catalog) -> T,
+) -> Result<T> {
+    let world = Real::open(places, cluster, Locking::Reads, progress.clone())?;
+    let catalog = Catalog::new(&places.state_dir);
+    let seen = world.inspect()?;
+    let lost = lost(&world, cluster, &catalog, &seen, &dead_runs(places)?, true)?;
+    let done = act(lost, &world, &catalog);
+    world.close();
+    Ok(done)
 }
 
 fn title(run: &RunId, open: &[(RunId, Vec<Entry>)]) -> String {
@@ -92,21 +149,69 @@ fn title(run: &RunId, open: &[(RunId, Vec<Entry>)]) -> String {
     }
 }
 
-/// The runs whose journals are not closed, oldest first.
-pub fn dead_runs(places: &Places) -> Result<Vec<(RunId, Vec<Entry>)>> {
+/// The runs whose journals are not closed, oldest first. Where one does not read, what it owes is not known, and that is an
+/// error.
+pub fn dead_runs(places: &Places) -> Result<Vec<Open>> {
+    let (open, unreadable) = open_runs(places)?;
+    match unreadable.into_iter().next() {
+        Some((_, error)) => Err(error),
+        None => Ok(open),
+    }
+}
+
+/// A run whose journal is not closed, and that journal.
+type Open = (RunId, Vec<Entry>);
+
+/// A run whose journal does not read, and why.
+type Unreadable = (RunId, anyhow::Error);
+
+/// The same, and apart from them those whose journals do not read.
+pub fn open_runs(places: &Places) -> Result<(Vec<Open>, Vec<Unreadable>)> {
     let runs = Runs::new(&places.state_dir);
-    let mut open = Vec::new();
+    let catalog = Catalog::new(&places.state_dir);
+    let (mut open, mut unreadable) = (Vec::new(), Vec::new());
     for run in runs.list()? {
-        let entries = runs
-            .read(&run)
-            .with_context(|| format!("what run {run} owes is not known"))?;
-        // One that died before its first line has done nothing.
-        if !entries.is_empty() && !journal::is_closed(&entries) {
-            open.push((run, entries));
+        if runs.is_closed(&run)? {
+            continue;
+        }
+        let read = runs.read(&run).and_then(|entries| {
+            says_all(&catalog, &entries)?;
+            Ok(entries)
+        });
+        match read {
+            // One that died before its first line has done nothing.
+            Ok(entries) if entries.is_empty() || journal::is_closed(&entries) => {}
+            Ok(entries) => open.push((run, entries)),
+            Err(error) => {
+                let unknown = UnknownDebt(run.clone(), runs.path(&run));
+                unreadable.push((run, error.context(unknown)));
+            }
         }
     }
-    Ok(open)
+    Ok((open, unreadable))
 }
+
+/// A backup that is not past its point has written nothing of its set. If something is, the journal has lost its end, and
+/// what it says must not be undone.
+fn says_all(catalog: &Catalog, entries: &[Entry]) -> Result<()> {
+    if let Some(origin) = Origin::of_run(entries)
+        && recovery::point(entries) == Point::Before
+    {
+        ensure!(
+            !catalog.has(&origin.set),
+            "it has lost its end: set {} was captured, and it does not say so",
+            origin.set
+        );
+    }
+    Ok(())
+}
+
+/// What a run owes is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "what run {0} owes is not known, so nothing is touched. See that every broker is as it should be (`zeebe-snap status`), then move {file} away", file = .1.display()
+)]
+pub struct UnknownDebt(RunId, PathBuf);
 
 /// Whose brokers a run was about, if not those of `cluster`.
 fn strangers<'a>(entries: &'a [Entry], cluster: &Cluster) -> Option<&'a Whose> {
@@ -152,7 +257,7 @@ pub fn settle_dead_runs(
             progress.note(&todo);
         }
         // What could not be digested or destroyed was said; brokers are as they should be, and what comes next may go on.
-        if exit == Exit::Failed && ending.point == recovery::Point::Past {
+        if exit == Exit::Failed && ending.point == Point::Past {
             continue;
         }
         if exit != Exit::Done {
@@ -164,11 +269,11 @@ pub fn settle_dead_runs(
                 .first()
                 .map(|plan| &plan.aim),
         ) {
-            (recovery::Point::Before, _) => "what it did is undone".to_owned(),
-            (recovery::Point::Past, Some(Aim::Backup { origin })) => {
+            (Point::Before, _) => "what it did is undone".to_owned(),
+            (Point::Past, Some(Aim::Backup { origin })) => {
                 format!("set {} is complete", origin.set)
             }
-            (recovery::Point::Past, _) => "it is finished".to_owned(),
+            (Point::Past, _) => "it is finished".to_owned(),
         };
         progress.note(&format!("{} is settled: {how}", title(run, &open)));
     }

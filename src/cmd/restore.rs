@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 
@@ -8,8 +8,8 @@ use super::carry::begin;
 use super::load;
 use super::replace::Replacing;
 use crate::agent::protocol::KeptFile;
-use crate::catalog::Catalog;
 use crate::catalog::manifest::{Manifest, Member};
+use crate::catalog::{Catalog, Damaged};
 use crate::exit::Exit;
 use crate::id::NodeId;
 use crate::plan::configs::{Files, KeptFiles, When};
@@ -119,7 +119,7 @@ fn kept_configs(catalog: &Catalog, manifest: &Manifest) -> Result<BTreeMap<NodeI
             Ok((file.clone(), content))
         };
         let files: Result<Vec<_>> = member.config.iter().map(read).collect();
-        Ok((member.node, files?))
+        Ok((member.node, files.with_context(|| Damaged(set.clone()))?))
     };
     manifest.members.iter().map(of).collect()
 }

@@ -4,12 +4,13 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 
-use super::recover::dead_runs;
+use super::lost::{Lost, lost};
+use super::recover::open_runs;
 use super::{load, print, print_json};
 use crate::agent::protocol::{Locking, Seen};
 use crate::catalog::Catalog;
 use crate::exit::Exit;
-use crate::id::{NodeId, SetId};
+use crate::id::NodeId;
 use crate::plan::recovery;
 use crate::report::ending;
 use crate::report::progress::Progress;
@@ -30,11 +31,11 @@ impl Status {
         let cluster = load(places)?;
         let world = Real::open(places, &cluster, Locking::Reads, Progress::new())?;
         let seen = world.inspect()?;
-        world.close();
-        let owed: Vec<_> = dead_runs(places)?
-            .into_iter()
+        let (open, unreadable) = open_runs(places)?;
+        let owed: Vec<_> = open
+            .iter()
             .filter_map(|(run, entries)| {
-                let steps: Vec<String> = recovery::plan(&entries)?
+                let steps: Vec<String> = recovery::plan(entries)?
                     .stages
                     .iter()
                     .flat_map(|stage| &stage.steps)
@@ -44,12 +45,10 @@ impl Status {
             })
             .collect();
         let catalog = Catalog::new(&places.state_dir);
-        let newest = catalog.find("latest").ok();
-        let half_forgotten: Vec<SetId> = catalog
-            .half_forgotten()?
-            .into_iter()
-            .map(|manifest| manifest.origin.set)
-            .collect();
+        let newest = catalog.newest()?;
+        let half_forgotten = catalog.half_forgotten()?;
+        let lost = lost(&world, &cluster, &catalog, &seen, &open, false)?;
+        world.close();
         let brokers: BTreeMap<NodeId, _> = seen
             .iter()
             .map(|seen| (seen.node, seen.api.clone()))
@@ -73,6 +72,8 @@ impl Status {
                 "healthy": ailing.is_empty(),
                 "latest": newest.as_ref().map(|manifest| &manifest.origin.set),
                 "half_forgotten": half_forgotten,
+                "lost": lost.iter().map(Lost::json).collect::<Vec<_>>(),
+                "unreadable_runs": unreadable.iter().map(|(run, error)| json!({ "run": run, "error": format!("{error:#}") })).collect::<Vec<_>>(),
                 "owed": owed.iter().map(|(run, steps)| json!({ "run": run, "steps": steps })).collect::<Vec<_>>(),
                 "brokers": seen.iter().map(broker).collect::<Vec<_>>(),
             }))?;
@@ -97,6 +98,10 @@ impl Status {
                     steps.join(", ")
                 ));
             }
+            for (_, error) in &unreadable {
+                text.push_str(&format!("{error:#}\n"));
+            }
+            text.extend(lost.iter().map(Lost::text));
             for set in &half_forgotten {
                 text.push_str(&format!(
                     "Set {set} is half forgotten.\nHint: `zeebe-snap forget {set}` destroys the rest.\n"
@@ -117,7 +122,7 @@ impl Status {
             }
             print(&text)?;
         }
-        Ok(if owed.is_empty() {
+        Ok(if owed.is_empty() && unreadable.is_empty() {
             Exit::Done
         } else {
             Exit::Person

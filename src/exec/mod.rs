@@ -17,6 +17,10 @@ use crate::plan::{OnFailure, Plan, Stage, Step};
 pub trait World {
     /// The time.
     fn now(&self) -> Timestamp;
+    /// Time that passed since some moment before the run, whatever becomes of the clock.
+    fn passed(&self) -> Duration {
+        Duration::try_from(self.now().duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default()
+    }
     /// Sets a step going. It ends with one [`Wake::Ended`]. `history` is the journal so far.
     fn begin(&mut self, no: StepNo, step: &Step, history: &[Entry]);
     /// Waits for the next thing to happen, no longer than `patience`.
@@ -323,7 +327,7 @@ impl<'a, 'j> Walk<'a, 'j> {
             .iter()
             .any(|step| matches!(step, Step::Stop { .. }))
         {
-            window.opened.get_or_insert(self.world.now());
+            window.opened.get_or_insert(self.world.passed());
         }
         let mut pending = BTreeSet::new();
         for (index, step) in stage.steps.iter().enumerate() {
@@ -345,7 +349,7 @@ impl<'a, 'j> Walk<'a, 'j> {
         let mut first = None;
         while !pending.is_empty() {
             let patience = window
-                .left(self.world.now())
+                .left(self.world.passed())
                 .filter(|_| stage.on_failure == OnFailure::Undo && !self.unwinding);
             match self.world.next(patience) {
                 Wake::Ended(no, result) => {
@@ -365,7 +369,7 @@ impl<'a, 'j> Walk<'a, 'j> {
                 Wake::Nothing => {
                     if patience.is_some()
                         && window
-                            .left(self.world.now())
+                            .left(self.world.passed())
                             .is_some_and(|left| left.is_zero())
                     {
                         first.get_or_insert_with(|| Cause::TooLong {
@@ -440,14 +444,15 @@ impl<'a, 'j> Walk<'a, 'j> {
 
 /// How long the brokers are down.
 struct Window {
-    opened: Option<Timestamp>,
+    /// When, as [`World::passed`] has it: a clock that is set makes it neither longer nor shorter.
+    opened: Option<Duration>,
     budget: Duration,
 }
 
 impl Window {
     /// What is left of the budget, once it is open.
-    fn left(&self, now: Timestamp) -> Option<Duration> {
-        let since = Duration::try_from(now.duration_since(self.opened?)).unwrap_or_default();
+    fn left(&self, passed: Duration) -> Option<Duration> {
+        let since = passed.saturating_sub(self.opened?);
         Some(self.budget.saturating_sub(since))
     }
 }

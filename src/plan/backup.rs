@@ -292,7 +292,24 @@ pub(crate) fn stages(
         }]),
     ];
     stages.extend(digesting(origin));
+    stages.push(papers(origin, &BTreeSet::new()));
     Stage::with_steps(stages)
+}
+
+/// What keeps the papers of a complete set beside its snapshots, but for those that are `kept`.
+pub(super) fn papers(origin: &Origin, kept: &BTreeSet<NodeId>) -> Stage {
+    // Brokers on one volume share its snapshot.
+    let first = origin
+        .brokers
+        .iter()
+        .filter(|of| of.captured_with == of.node && !kept.contains(&of.node));
+    let keep = first.map(|of| Step::KeepPapers {
+        node: of.node,
+        set: origin.set.clone(),
+        volume: of.volume.clone(),
+        snapshot: of.snapshot.clone(),
+    });
+    Stage::leave(keep.collect())
 }
 
 /// What completes a captured set. One member after another: each digest uses all cores.

@@ -4,24 +4,39 @@ use super::{Aim, Finding, Findings, Plan, Stage, Step};
 use crate::catalog::manifest::Origin;
 use crate::config::Cluster;
 
-/// The plan to destroy the sets of `origins`, or none where something speaks against it; and all that was found.
-pub fn plan(cluster: &Cluster, origins: &[&Origin]) -> (Option<Plan>, Vec<Finding>) {
+/// A set that is to be destroyed.
+#[derive(Debug, Clone)]
+pub struct Doomed {
+    /// What is known of it.
+    pub origin: Origin,
+    /// Whether the catalog has anything of it.
+    pub listed: bool,
+}
+
+/// The plan to destroy the sets, or none where something speaks against it; and all that was found.
+pub fn plan(cluster: &Cluster, sets: &[Doomed]) -> (Option<Plan>, Vec<Finding>) {
     let mut findings = Findings::default();
-    for origin in origins {
-        look_at(cluster, origin, &mut findings);
+    for doomed in sets {
+        look_at(cluster, &doomed.origin, &mut findings);
     }
     if findings.refuses() {
         return (None, findings.0);
     }
     let plan = Plan {
         aim: Aim::Forget {
-            sets: origins.iter().map(|origin| origin.set.clone()).collect(),
+            sets: sets.iter().map(|of| of.origin.set.clone()).collect(),
         },
         of: cluster.whose(),
         max_downtime: cluster.max_downtime,
-        stages: origins.iter().flat_map(|origin| stages(origin)).collect(),
+        stages: sets.iter().flat_map(stages_of).collect(),
     };
     (Some(plan), findings.0)
+}
+
+fn stages_of(doomed: &Doomed) -> Vec<Stage> {
+    let listed = |stage: &Stage| doomed.listed || !matches!(stage.steps[..], [Step::Unlist { .. }]);
+    let stages = Stage::with_steps(stages(&doomed.origin));
+    stages.into_iter().filter(listed).collect()
 }
 
 fn look_at(cluster: &Cluster, origin: &Origin, findings: &mut Findings) {

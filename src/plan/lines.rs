@@ -88,6 +88,16 @@ impl Step {
             Step::Record { set } => vec![format!("# set {set} is captured")],
             Step::Digest { .. } => vec!["# BLAKE3 of every file of the snapshot".to_owned()],
             Step::Complete { set } => vec![format!("# set {set} is complete")],
+            Step::KeepPapers {
+                volume, snapshot, ..
+            } => match zeebe_snap_backends::open(volume).map(|volume| volume.papers(snapshot)) {
+                Ok(Some(folder)) => vec![format!(
+                    "# manifest, listing and config files, once more in {}",
+                    folder.display()
+                )],
+                Ok(None) => Vec::new(),
+                Err(error) => vec![format!("# {error}")],
+            },
             Step::Verify { staged, .. } => {
                 let what = staged
                     .as_ref()

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use zeebe_snap_backends::{Label, SnapName, StageName, VolumeId};
 
-use super::backup::digesting;
+use super::backup::{digesting, papers};
 use super::configs::ConfigSwap;
 use super::{Aim, OnFailure, Plan, Stage, Staged, Step};
 use crate::agent::protocol::FaultKind;
@@ -44,6 +44,8 @@ struct Debts {
     swapped_configs: Vec<ConfigSwap>,
     recorded: bool,
     completed: bool,
+    /// Beside whose snapshots the set's papers are.
+    papers: BTreeSet<NodeId>,
     forgotten: bool,
 }
 
@@ -134,6 +136,7 @@ pub fn plan(entries: &[Entry]) -> Option<Plan> {
             if !debts.completed {
                 stages.extend(digesting(origin));
             }
+            stages.push(papers(origin, &debts.papers));
             stages
         }
         (Aim::Restore { .. } | Aim::Undo { .. }, Point::Before) => put_back(&debts, healthy),
@@ -366,6 +369,9 @@ impl Debts {
             }
             Step::Record { .. } => self.recorded = true,
             Step::Complete { .. } => self.completed = true,
+            Step::KeepPapers { node, .. } => {
+                self.papers.insert(*node);
+            }
             Step::Forget { .. } => self.forgotten = true,
             _ => {}
         }

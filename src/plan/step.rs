@@ -69,6 +69,14 @@ pub enum Step {
     },
     /// Writes the manifest, which makes the set complete.
     Complete { set: SetId },
+    /// Keeps what a restore needs of the members that are in a snapshot beside that snapshot, too, so that a lost catalog
+    /// can be rebuilt.
+    KeepPapers {
+        node: NodeId,
+        set: SetId,
+        volume: VolumeId,
+        snapshot: SnapName,
+    },
     /// Digests a member's snapshot, or the copy that is staged of it, and compares with the set.
     Verify {
         node: NodeId,
@@ -192,6 +200,7 @@ impl Step {
             | Step::Snapshot { node, .. }
             | Step::Start { node, .. }
             | Step::Digest { node, .. }
+            | Step::KeepPapers { node, .. }
             | Step::Verify { node, .. }
             | Step::StageData { node, .. }
             | Step::TakeKept { node, .. }
@@ -246,6 +255,7 @@ impl Step {
             Step::Record { .. } => "record",
             Step::Digest { .. } => "digest",
             Step::Complete { .. } => "complete",
+            Step::KeepPapers { .. } => "keep papers",
             Step::Verify { .. } => "verify",
             Step::StageData { .. } => "stage",
             Step::TakeKept { .. } => "take what is kept",
@@ -315,7 +325,10 @@ impl fmt::Display for Step {
             ) => {
                 write!(f, "{} of broker {node}", self.word())
             }
-            (Some(node), Step::TakeKept { .. } | Step::PutBack { .. }) => {
+            (
+                Some(node),
+                Step::TakeKept { .. } | Step::PutBack { .. } | Step::KeepPapers { .. },
+            ) => {
                 write!(f, "{} of broker {node}", self.word())
             }
             (Some(node), _) => write!(f, "{} broker {node}", self.word()),

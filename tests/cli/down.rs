@@ -51,10 +51,28 @@ impl World {
     }
 
     /// The id of the newest set.
-    fn newest(&self) -> String {
+    pub fn newest(&self) -> String {
         let sets = fs::read_dir(self.dir.path().join("state/sets")).unwrap();
         let ids = sets.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         ids.max().unwrap()
+    }
+
+    pub fn oldest(&self) -> String {
+        let sets = fs::read_dir(self.dir.path().join("state/sets")).unwrap();
+        let ids = sets.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        ids.min().unwrap()
+    }
+
+    /// The one snapshot of a broker.
+    pub fn snapshot_of(&self, broker: usize) -> PathBuf {
+        let store = self
+            .dir
+            .path()
+            .join(format!("broker {broker}/.zeebe-snap/data"));
+        let mut entries = fs::read_dir(store).unwrap().map(|entry| entry.unwrap());
+        let is_snapshot = |name: &str| name.starts_with("zeebe-snap-") && name.ends_with('Z');
+        let found = entries.find(|entry| is_snapshot(entry.file_name().to_str().unwrap()));
+        found.unwrap().path()
     }
 
     /// A broker's snapshot of the newest set.
@@ -67,7 +85,7 @@ impl World {
     }
 
     /// Compares the output of each with the snapshot of the name.
-    fn shows(&self, runs: &[(&str, &[&str])]) {
+    pub fn shows(&self, runs: &[(&str, &[&str])]) {
         for (name, arguments) in runs {
             insta::assert_snapshot!(*name, masked(&self.run(arguments)));
         }

@@ -4,6 +4,7 @@
 
 mod down;
 mod init;
+mod lost;
 mod mask;
 mod refusals;
 mod secrets;

@@ -145,7 +145,11 @@ impl Volume for Nested {
     }
 
     fn unprepare(&self, name: &SnapName) -> Vec<Action> {
-        self.store().forget(name.as_str())
+        self.store().forget_snapshot(name)
+    }
+
+    fn papers(&self, name: &SnapName) -> Option<PathBuf> {
+        Some(self.store().papers(name))
     }
 
     fn view(&self, name: &SnapName) -> View {

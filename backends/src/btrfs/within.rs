@@ -144,12 +144,16 @@ impl Volume for Within {
     }
 
     fn unprepare(&self, name: &SnapName) -> Vec<Action> {
-        let mut actions = self.store().forget(name.as_str());
+        let mut actions = self.store().forget_snapshot(name);
         let stages = self.exchange.store();
         if stages != *self.store() {
             actions.extend(stages.remove_if_empty());
         }
         actions
+    }
+
+    fn papers(&self, name: &SnapName) -> Option<PathBuf> {
+        Some(self.store().papers(name))
     }
 
     fn view(&self, name: &SnapName) -> View {
