@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use zeebe_snap_backends::action::perform_all;
 use zeebe_snap_backends::host::Host;
 use zeebe_snap_backends::tree::TreeError;
@@ -105,10 +105,16 @@ pub fn destroy(job: &Job<'_>, node: NodeId, id: &VolumeId, name: &SnapName, labe
     let work = Work::begin(job, node, id)?;
     let found = work.volume.find(&*work.tools, name)?;
     if let Some(found) = &found {
-        ensure!(
-            found.label.as_ref() == Some(label),
-            "snapshot {name} of {id} is not ours; it was left"
-        );
+        if found.label.as_ref() != Some(label) {
+            let by_hand = work.volume.destroy(name).into_iter();
+            let by_hand = by_hand.chain(work.volume.unprepare(name));
+            let by_hand: Vec<String> = by_hand.map(|action| action.to_string()).collect();
+            bail!(
+                "snapshot {name} of {id} is not ours, or what is written beside it does not read; it was left. \
+                 If it is no longer wanted: {}",
+                by_hand.join("; ")
+            );
+        }
         work.do_all(&work.volume.destroy(name))?;
         ensure!(
             work.volume.find(&*work.tools, name)?.is_none(),

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,7 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use zeebe_snap_backends::cmd::Cmd;
 
-use super::launch::open_log;
+use super::launch::{open_log, open_log_or_null};
 use super::{Phase, State};
 use crate::process::Process;
 
@@ -23,7 +22,7 @@ pub fn state(
     stop: Option<&[String]>,
     log: &Path,
 ) -> Result<State> {
-    let main = match read_record(record)? {
+    let main = match read_record(record) {
         Some(process) if process.is_alive()? => Some(process),
         _ => None,
     };
@@ -64,13 +63,10 @@ fn no_place_for(log: &Path) -> Option<String> {
     })
 }
 
-pub fn read_record(path: &Path) -> Result<Option<Process>> {
-    match fs::read(path) {
-        // Written in place by a process that may have been killed: what does not read is no record.
-        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
-    }
+/// Written in place by a process that may have been killed, on a disk that may be broken: what does not read is no record.
+pub fn read_record(path: &Path) -> Option<Process> {
+    let text = fs::read(path).ok()?;
+    serde_json::from_slice(&text).ok()
 }
 
 pub fn ask_to_stop(
@@ -105,8 +101,8 @@ pub fn start(
     lock: &File,
 ) -> Result<()> {
     let own = std::env::current_exe().context("find this program's own file")?;
-    let out = open_log(log)?;
-    let mut child = Command::new(own)
+    let out = open_log_or_null(log)?;
+    let mut child = Command::new(&own)
         .arg("launch")
         .arg(record)
         .args(start)
@@ -117,9 +113,10 @@ pub fn start(
         .spawn()
         .context("start a process")?;
     let pid = i32::try_from(child.id()).context("a pid")?;
-    // The record appears when the process is about to become the broker. Whoever finds none looks at who holds the folder.
+    // The record appears when the process is about to become the broker; where it cannot be written, it becomes it all the same.
     loop {
-        if read_record(record)?.is_some_and(|process| process.pid == pid) {
+        let recorded = read_record(record);
+        if recorded.is_some_and(|process| process.pid == pid) || has_become_another(pid, &own) {
             return Ok(());
         }
         if let Some(status) = child.try_wait().context("wait for a start")? {
@@ -131,6 +128,11 @@ pub fn start(
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
+}
+
+/// Whether the process runs another program than ours by now.
+fn has_become_another(pid: i32, own: &Path) -> bool {
+    fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|program| program != own)
 }
 
 pub fn lines(

@@ -18,11 +18,25 @@ use crate::process::Process;
 pub fn launch(record: &Path, program: &[OsString]) -> Result<()> {
     let (program, arguments) = program.split_first().context("no program to launch")?;
     nix::unistd::setsid().context("begin a session")?;
-    std::fs::write(record, serde_json::to_vec(&Process::own()?)?)
-        .with_context(|| format!("write {}", record.display()))?;
+    // A disk that is full or broken leaves no broker down. Whoever finds no record looks at who holds the folder.
+    let written = serde_json::to_vec(&Process::own()?)
+        .map_err(std::io::Error::from)
+        .and_then(|text| std::fs::write(record, text));
+    if let Err(error) = written {
+        eprintln!("zeebe-snap: write {}: {error}", record.display());
+    }
     let null = File::open("/dev/null").context("open /dev/null")?;
     let error = Command::new(program).args(arguments).stdin(null).exec();
     Err(error).with_context(|| format!("become {}", program.to_string_lossy()))
+}
+
+/// Opens a log to append to; what goes on without it gets nothing to write to.
+pub fn open_log_or_null(log: &Path) -> Result<File> {
+    open_log(log).or_else(|error| {
+        tracing::error!("{error:#}");
+        let null = OpenOptions::new().append(true).open("/dev/null");
+        null.context("open /dev/null")
+    })
 }
 
 /// Opens a log to append to, and makes it for the owner alone if it is not there.
