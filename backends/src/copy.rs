@@ -227,6 +227,10 @@ impl Volume for Tree {
         self.store().begin(name, label, None)
     }
 
+    fn prepared(&self) -> Result<Vec<(SnapName, Label)>> {
+        self.store().prepared()
+    }
+
     fn snapshot(&self, name: &SnapName) -> Vec<Action> {
         vec![Action::CloneTree {
             from: self.exchange.data.clone(),

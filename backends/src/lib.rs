@@ -256,6 +256,11 @@ pub trait Volume: fmt::Debug + Send + Sync {
     /// What is done ahead of a snapshot, outside the window, durably: folders and labels.
     fn prepare(&self, name: &SnapName, label: &Label) -> Vec<Action>;
 
+    /// What was prepared and has no snapshot, each with its label.
+    fn prepared(&self) -> Result<Vec<(SnapName, Label)>> {
+        Ok(Vec::new())
+    }
+
     /// Takes the snapshot. What was written before has been synced.
     fn snapshot(&self, name: &SnapName) -> Vec<Action>;
 

@@ -3,7 +3,6 @@
 //! `NAME.json`, the sidecar, is written before a snapshot and holds its label. `NAME.seal` is written by a clone of a tree
 //! when all of it is on disk, and says which folder that clone is. `.NAME.papers` is a folder with a snapshot's [papers](crate::papers). Must not know how snapshots are taken.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -173,8 +172,30 @@ impl Store {
         actions
     }
 
+    /// The snapshots that have a sidecar and are not there.
+    pub fn prepared(&self) -> Result<Vec<(SnapName, Label)>> {
+        let mut found = Vec::new();
+        for name in self.names(|kind| kind.is_file())? {
+            let name = name.strip_suffix(".json").map(str::to_owned);
+            let Some(name) = name.and_then(|name| SnapName::try_from(name).ok()) else {
+                continue;
+            };
+            let is_there = fs::symlink_metadata(self.of(name.as_str())).is_ok();
+            let side = self.read_sidecar(name.as_str())?;
+            let of_a_snapshot = side.filter(|side| side.replaces.is_none() && !is_there);
+            found.extend(of_a_snapshot.map(|side| (name, side.label)));
+        }
+        Ok(found)
+    }
+
     /// The folders that stand there under a name of type `N`.
     pub fn entries<N: TryFrom<String>>(&self) -> Result<Vec<N>> {
+        let names = self.names(|kind| kind.is_dir())?.into_iter();
+        Ok(names.filter_map(|name| N::try_from(name).ok()).collect())
+    }
+
+    /// The names of what is of such a kind.
+    fn names(&self, wanted: fn(&fs::FileType) -> bool) -> Result<Vec<String>> {
         let folder = &self.folder;
         let listing = match fs::read_dir(folder) {
             Ok(listing) => listing,
@@ -184,15 +205,12 @@ impl Store {
         let mut names = Vec::new();
         for entry in listing {
             let entry = entry.map_err(Error::io("list", folder))?;
-            let is_dir = entry
+            let kind = entry
                 .file_type()
-                .map_err(Error::io("look at", &entry.path()))?
-                .is_dir();
-            let name = Some(entry.file_name())
-                .filter(|_| is_dir)
-                .map(OsString::into_string)
-                .and_then(Result::ok);
-            names.extend(name.and_then(|name| N::try_from(name).ok()));
+                .map_err(Error::io("look at", &entry.path()))?;
+            if wanted(&kind) {
+                names.extend(entry.file_name().into_string().ok());
+            }
         }
         Ok(names)
     }

@@ -37,6 +37,7 @@ macro_rules! contract {
             }
             snapshots {
                 a_snapshot_is_what_the_data_was
+                papers_are_no_part_of_anything
                 preparing_and_clearing_may_be_repeated
                 somebody_elses_snapshot_has_no_label
                 all_of_the_data_is_in_a_snapshot

@@ -132,6 +132,7 @@ fn volume(tools: &dyn System, data: &Path, backend: &str) -> Result<VolumeSeen> 
                 None => Vec::new(),
             },
             snapshots: volume.list(tools)?,
+            prepared: volume.prepared()?,
             kept: rollback
                 .map(|rollback| rollback.kept(tools))
                 .transpose()?

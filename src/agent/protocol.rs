@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use zeebe_snap_backends::tree::{ByteString, Entry};
-use zeebe_snap_backends::{Cost, Kept, Obstacle, SnapName, Snapshot, VolumeId};
+use zeebe_snap_backends::{Cost, Kept, Label, Obstacle, SnapName, Snapshot, VolumeId};
 
 use crate::config::{Broker, OnStuckStop};
 use crate::id::NodeId;
@@ -209,6 +209,9 @@ pub struct VolumeSeen {
     pub take_back: Vec<Obstacle>,
     /// Those that carry a name of ours.
     pub snapshots: Vec<Snapshot>,
+    /// What was made ready for a snapshot that is not there: its name and its label.
+    #[serde(default)]
+    pub prepared: Vec<(SnapName, Label)>,
     /// What former restores keep.
     pub kept: Vec<Kept>,
 }

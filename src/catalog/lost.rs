@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use zeebe_snap_backends::action::{sync_dir, write_durably};
-use zeebe_snap_backends::{Snapshot, VolumeId};
+use zeebe_snap_backends::{Label, SnapName, Snapshot, VolumeId};
 
 use super::manifest::{Manifest, Origin, OriginOf, SetState};
 use super::{COMPLETE, Catalog, FORGOTTEN, papers};
@@ -24,13 +24,15 @@ pub const MANIFEST: &str = COMPLETE;
 /// What stands on the hosts of a set: the snapshot that each broker's volume has of it.
 pub type Standing = BTreeMap<NodeId, Source>;
 
-/// The sets of `cluster` that stand on the hosts, as their snapshots say of themselves.
+/// The sets of `cluster` that stand on the hosts, as their snapshots say of themselves. One for which things were only made
+/// ready stands with no snapshot.
 pub fn standing(cluster: &str, seen: &[Seen]) -> BTreeMap<SetId, Standing> {
     let mut sets: BTreeMap<SetId, Standing> = BTreeMap::new();
     for seen in seen {
         let Ok(volume) = &seen.volume else { continue };
         for snapshot in &volume.snapshots {
-            if let Some(set) = set_of(cluster, snapshot) {
+            let label = snapshot.label.as_ref();
+            if let Some(set) = label.and_then(|label| set_of(cluster, &snapshot.name, label)) {
                 let source = Source {
                     volume: volume.id.clone(),
                     snapshot: snapshot.clone(),
@@ -38,15 +40,18 @@ pub fn standing(cluster: &str, seen: &[Seen]) -> BTreeMap<SetId, Standing> {
                 sets.entry(set).or_default().insert(seen.node, source);
             }
         }
+        let prepared = volume.prepared.iter();
+        for set in prepared.filter_map(|(name, label)| set_of(cluster, name, label)) {
+            sets.entry(set).or_default();
+        }
     }
     sets
 }
 
-fn set_of(cluster: &str, snapshot: &Snapshot) -> Option<SetId> {
-    let label = snapshot.label.as_ref()?;
+fn set_of(cluster: &str, name: &SnapName, label: &Label) -> Option<SetId> {
     let set = label.get("set")?.parse().ok()?;
     let ours = label.get("cluster").map(String::as_str) == Some(cluster);
-    (ours && snapshot.name == snapshot_name(&set)).then_some(set)
+    (ours && *name == snapshot_name(&set)).then_some(set)
 }
 
 /// The brokers that a snapshot says are in it.

@@ -133,6 +133,10 @@ impl Volume for Nested {
         self.store().begin(name, label, self.was.uuid())
     }
 
+    fn prepared(&self) -> Result<Vec<(SnapName, Label)>> {
+        self.store().prepared()
+    }
+
     fn snapshot(&self, name: &SnapName) -> Vec<Action> {
         let cmd = btrfs(["subvolume", "snapshot", "-r"])
             .arg(&self.data)

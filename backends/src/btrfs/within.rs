@@ -132,6 +132,10 @@ impl Volume for Within {
         self.store().begin(name, label, Some(&self.uuid))
     }
 
+    fn prepared(&self) -> Result<Vec<(SnapName, Label)>> {
+        self.store().prepared()
+    }
+
     fn snapshot(&self, name: &SnapName) -> Vec<Action> {
         let cmd = btrfs(["subvolume", "snapshot", "-r"])
             .arg(&self.subvolume)

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::{Child, Command, Stdio};
 
-use zeebe_snap_backends::{Action, Label, SnapName, View, Volume};
+use zeebe_snap_backends::{Action, Label, SnapName, View, Volume, papers};
 
 use crate::around::{STAYS, is_private, no_trace, traces};
 use crate::attempt::Attempt;
@@ -231,4 +231,48 @@ pub fn a_page_of_a_killed_process_is_in_the_snapshot<F: Fixture>() {
         assert_eq!(read.len() as u64, PAGES * 4096);
         remove(&*volume, &name);
     }
+}
+
+/// They are beside the snapshot, in nobody's data and nobody's digest, for the owner alone, and gone with it.
+pub fn papers_are_no_part_of_anything<F: Fixture>() {
+    let fixture = F::fresh();
+    let volume = fixture.volume();
+    let (first, second) = (snap("zeebe-snap-1"), snap("zeebe-snap-2"));
+    let around = traces(fixture.site(), fixture.data());
+    tree::fill(fixture.data(), "old");
+    let old = take(&*volume, &first, &label("1"));
+    let Some(folder) = volume.papers(&first) else {
+        return remove(&*volume, &first);
+    };
+    let paper = |text: &str| ("manifest.json".to_owned(), text.as_bytes().to_vec());
+    for text in ["one", "another"] {
+        perform(&papers::write(&folder, vec![paper(text)]).unwrap());
+        let read = papers::read(&folder, "manifest.json").unwrap();
+        assert_eq!(read, Some(text.into()));
+    }
+    assert_eq!(papers::read(&folder, "nothing").unwrap(), None);
+    is_private(fixture.site(), fixture.data());
+    assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
+    tree::same(&fixture.look(), &old, "the data");
+    tree::same(&captured(&*volume, &first), &old, "the snapshot");
+    assert_eq!(listed(&*volume), [(first.clone(), Some(label("1")))]);
+    // Nor are they in what is captured next.
+    let next = take(&*volume, &second, &label("2"));
+    tree::same(&next, &old, "captured next");
+    tree::same(&captured(&*volume, &second), &old, "the next snapshot");
+    remove(&*volume, &first);
+    assert_eq!(papers::read(&folder, "manifest.json").unwrap(), None);
+    remove(&*volume, &second);
+    no_trace(fixture.site(), fixture.data(), &around, "nothing is left");
+    // What was only made ready is found, and removed.
+    perform(&volume.prepare(&first, &label("1")));
+    assert_eq!(volume.prepared().unwrap(), [(first.clone(), label("1"))]);
+    perform(&volume.unprepare(&first));
+    assert_eq!(volume.prepared().unwrap(), []);
+    no_trace(
+        fixture.site(),
+        fixture.data(),
+        &around,
+        "nothing was made ready",
+    );
 }

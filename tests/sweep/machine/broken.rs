@@ -110,7 +110,8 @@ pub fn command(cluster: &Cluster, environment: &[(&str, &Path)], words: &[&str])
     command
 }
 
-fn run(mut command: Command) -> Outcome {
+/// Runs it.
+pub fn run_to_its_end(command: &mut Command) -> Outcome {
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Outcome {
@@ -149,7 +150,7 @@ fn one_write_fails(below: fn(&Cluster) -> PathBuf, place: &str, most: usize) {
                 &[now, 1]
             };
             let what = format!("{words:?}, call {number} below {place} fails");
-            let outcome = run(command(&cluster, &environment, words));
+            let outcome = run_to_its_end(&mut command(&cluster, &environment, words));
             if number > 0 {
                 ended(&outcome, &what, &SAID);
             }

@@ -122,6 +122,12 @@ fn settled(cluster: &Cluster, what: &str, up: [bool; BROKERS], times: &[Generati
     assert_eq!(outcome.code, Some(0), "{what}: recover: {outcome}");
     let of = cluster.one_generation(up);
     assert!(times.contains(&of), "{what}: folders of generation {of}");
+    // A person who wanted it asks again, as the status says.
+    let status = cluster.run(&["status", "--json"]).exits(0).json();
+    for set in status["half_forgotten"].as_array().unwrap() {
+        let set = set.as_str().unwrap();
+        cluster.run(&["forget", set, "--yes"]).exits(0);
+    }
     let sets = cluster.sets();
     for (set, state) in &sets {
         assert_eq!(state, "complete", "{what}: set {set}");

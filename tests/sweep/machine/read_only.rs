@@ -11,7 +11,7 @@ use super::{
 use crate::case::On;
 use crate::cluster::LONG;
 
-const SAID: [&str; 2] = ["Read-only file system", "os error 30"];
+const SAID: [&str; 2] = ["Read-only file system", "is mounted read-only"];
 
 #[test]
 fn the_state_folder_is_read_only() {
