@@ -7,7 +7,6 @@ use super::broken::{command, shim};
 use super::{Cases, UP, cluster_up, newest, settled};
 use crate::case::On;
 use crate::cluster::LONG;
-use crate::killing::lines;
 use crate::wait::until;
 
 #[test]
@@ -29,19 +28,18 @@ fn the_clock_is_set() {
     for (number, (before, during)) in settings.into_iter().enumerate() {
         let now = 10 + number as u64;
         cluster.advance(now);
-        // Brokers take their time, so that the clock is set before they have ended.
-        cluster.slow_down(1, 300);
+        // One takes its time, so that the clock is set when the others are down.
+        cluster.slow_down(1, 600);
         fs::write(&clock, before.to_string()).unwrap();
-        let begun = lines(&cluster.state());
         let output = tempfile::NamedTempFile::new().unwrap();
         let mut child = command(&cluster, &environment, &["backup"])
             .stdout(std::process::Stdio::null())
             .stderr(output.reopen().unwrap())
             .spawn()
             .unwrap();
-        until("the brokers to be told", LONG, || {
+        until("a broker to be down", LONG, || {
             let ended = child.try_wait().unwrap().is_some();
-            (ended || lines(&cluster.state()) >= begun + 8).then_some(())
+            (ended || cluster.running(0).is_none()).then_some(())
         });
         fs::write(&clock, during.to_string()).unwrap();
         let status = until("the backup to end", LONG, || child.try_wait().unwrap());
@@ -79,4 +77,33 @@ fn the_clock_is_set() {
         &[newest],
     );
     cases.count("restore: the clock is set");
+}
+
+/// However far the clock is set back, brokers do not wait longer than `max_downtime`.
+#[test]
+fn the_window_is_bounded_by_no_clock() {
+    let cluster = cluster_up(On::Btrfs);
+    let mut cases = Cases::default();
+    cluster.configure("max_downtime = \"2s\"");
+    let (shim, clock) = (shim(&cluster), cluster.dir().join("clock"));
+    let environment: [(&str, &Path); 2] = [("LD_PRELOAD", &shim), ("SHIM_CLOCK", &clock)];
+    fs::write(&clock, "0").unwrap();
+    cluster.slow_down(1, 8000);
+    let output = tempfile::NamedTempFile::new().unwrap();
+    let mut child = command(&cluster, &environment, &["backup"])
+        .stdout(std::process::Stdio::null())
+        .stderr(output.reopen().unwrap())
+        .spawn()
+        .unwrap();
+    until("a broker to be down", LONG, || {
+        cluster.running(0).is_none().then_some(())
+    });
+    fs::write(&clock, "-3600").unwrap();
+    let status = until("the backup to end", LONG, || child.try_wait().unwrap());
+    let said = fs::read_to_string(output.path()).unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("max_downtime"), "{said}");
+    settled(&cluster, "a window that grew too long", UP, &[1]);
+    assert!(cluster.sets().is_empty());
+    cases.count("backup: the clock is set, and the window grows too long");
 }
