@@ -5,7 +5,7 @@ use std::fs::File;
 use anyhow::{Context, Result};
 
 use super::lock_state;
-use super::recover::settle_dead_runs;
+use super::recover::{Settled, settle_dead_runs};
 use crate::agent::protocol::{Locking, Seen};
 use crate::catalog::Catalog;
 use crate::config::Cluster;
@@ -41,11 +41,8 @@ pub fn begin(
         true => (None, Locking::Reads),
         false => (Some(lock_state(places)?), Locking::Fresh),
     };
-    if !dry_run {
-        let settled = settle_dead_runs(places, cluster, progress)?;
-        if settled != Exit::Done {
-            return Ok(Err(settled));
-        }
+    if !dry_run && let Settled::Not(exit) = settle_dead_runs(places, cluster, progress)? {
+        return Ok(Err(exit));
     }
     let world = Real::open(places, cluster, locking, progress.clone())?;
     progress.say("looking at the brokers".to_owned());

@@ -3,7 +3,8 @@ use clap::Args;
 
 use super::carry::begin;
 use super::let_go::LettingGo;
-use super::load;
+use super::recover::let_off;
+use super::{load, lock_state};
 use crate::agent::protocol::Seen;
 use crate::catalog::{Catalog, lost};
 use crate::config::Cluster;
@@ -64,7 +65,13 @@ impl Forget {
             json: self.json,
             question,
         };
-        letting_go.run(places, &cluster, begun, planned, &mut progress)
+        let sets: Vec<SetId> = doomed.into_iter().map(|of| of.origin.set).collect();
+        let exit = letting_go.run(places, &cluster, begun, planned, &mut progress)?;
+        if exit == Exit::Done && !self.dry_run {
+            let _lock = lock_state(places)?;
+            let_off(places, &sets)?;
+        }
+        Ok(exit)
     }
 }
 

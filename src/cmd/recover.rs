@@ -13,9 +13,9 @@ use crate::config::Cluster;
 use crate::exec;
 use crate::exit::{Exit, InDoubt};
 use crate::id::{RunId, SetId};
-use crate::journal::{self, Entry, Journal, Runs};
+use crate::journal::{self, Durability, Entry, Journal, Log, Runs};
 use crate::plan::recovery::{self, Point};
-use crate::plan::{Aim, Whose};
+use crate::plan::{Aim, Step, Whose};
 use crate::report::ending;
 use crate::report::progress::Progress;
 use crate::world::{Places, Real};
@@ -47,7 +47,7 @@ impl Recover {
         let lock = lock_state(places)?;
         let open = dead_runs(places)?;
         let mut progress = Progress::new();
-        let mut exit = settle_dead_runs(places, &cluster, &mut progress)?;
+        let mut exit = settle_dead_runs(places, &cluster, &mut progress)?.exit();
         let result = if exit == Exit::Done {
             "settled"
         } else {
@@ -213,10 +213,59 @@ fn says_all(catalog: &Catalog, entries: &[Entry]) -> Result<()> {
 )]
 pub struct UnknownDebt(RunId, PathBuf);
 
+/// What a backup still owed to a set that is forgotten is owed no more. What it owes to brokers is.
+pub fn let_off(places: &Places, forgotten: &[SetId]) -> Result<()> {
+    let runs = Runs::new(&places.state_dir);
+    for (run, entries) in dead_runs(places)? {
+        let of_these = Origin::of_run(&entries).is_some_and(|of| forgotten.contains(&of.set));
+        let owed = recovery::plan(&entries);
+        let mut steps = owed
+            .iter()
+            .flat_map(|plan| &plan.stages)
+            .flat_map(|stage| &stage.steps);
+        let of_the_set_alone = steps.all(|step| {
+            matches!(
+                step,
+                Step::Record { .. }
+                    | Step::Digest { .. }
+                    | Step::Complete { .. }
+                    | Step::KeepPapers { .. }
+            )
+        });
+        if of_these && of_the_set_alone {
+            let (mut file, _) = runs.reopen(&run)?;
+            let at = jiff::Timestamp::now();
+            file.append(&Entry::Closed { at }, Durability::Synced)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whose brokers a run was about, if not those of `cluster`.
 fn strangers<'a>(entries: &'a [Entry], cluster: &Cluster) -> Option<&'a Whose> {
     let of = &journal::plans(entries).first()?.of;
     (of.data != cluster.whose().data).then_some(of)
+}
+
+/// How it went with dead runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// Nothing is owed.
+    All,
+    /// Brokers are as they should be; of a set or of what is kept something is owed still.
+    Brokers,
+    /// Nothing else may begin.
+    Not(Exit),
+}
+
+impl Settled {
+    fn exit(self) -> Exit {
+        match self {
+            Settled::All => Exit::Done,
+            Settled::Brokers => Exit::Failed,
+            Settled::Not(exit) => exit,
+        }
+    }
 }
 
 /// Settles every dead run; the state folder is locked, so none of them is alive. Says what it does.
@@ -224,7 +273,8 @@ pub fn settle_dead_runs(
     places: &Places,
     cluster: &Cluster,
     progress: &mut Progress,
-) -> Result<Exit> {
+) -> Result<Settled> {
+    let mut settled = Settled::All;
     let open = dead_runs(places)?;
     for (run, entries) in &open {
         if let Some(stranger) = strangers(entries, cluster) {
@@ -237,7 +287,7 @@ pub fn settle_dead_runs(
                 "Hint: settle it first, with `zeebe-snap --cluster {} recover`.",
                 stranger.file.display()
             ));
-            return Ok(Exit::Refused);
+            return Ok(Settled::Not(Exit::Refused));
         }
         progress.note(&format!(
             "{} did not end; settling what it owes",
@@ -258,10 +308,11 @@ pub fn settle_dead_runs(
         }
         // What could not be digested or destroyed was said; brokers are as they should be, and what comes next may go on.
         if exit == Exit::Failed && ending.point == Point::Past {
+            settled = Settled::Brokers;
             continue;
         }
         if exit != Exit::Done {
-            return Ok(exit);
+            return Ok(Settled::Not(exit));
         }
         let how = match (
             point,
@@ -277,5 +328,5 @@ pub fn settle_dead_runs(
         };
         progress.note(&format!("{} is settled: {how}", title(run, &open)));
     }
-    Ok(Exit::Done)
+    Ok(settled)
 }

@@ -175,30 +175,61 @@ fn what_is_written_of_a_captured_set_does_not_read() {
     let cluster = cluster_up(On::Btrfs);
     let mut cases = Cases::default();
     for number in 0..2 {
+        let file = die_with_a_captured_set(&cluster);
+        let set = name_of_set(&file);
+        let (what, text) = garbage(&fs::read(&file).unwrap()).swap_remove(2 * number);
+        fs::write(&file, text).unwrap();
+        let list = cluster.run(&["list"]).exits(0);
+        assert!(
+            list.stderr.contains(file.to_str().unwrap()),
+            "{what}: {list}"
+        );
+        settled(&cluster, "a captured set", UP, &[1]);
+        assert_eq!(cluster.sets()[&set], "complete");
+        cases.count("captured.json is damaged");
+    }
+}
+
+/// It can never be complete, and is not owed for ever.
+#[test]
+fn a_captured_set_that_lost_a_snapshot_is_forgotten_for_good() {
+    let cluster = cluster_up(On::Copy);
+    let mut cases = Cases::default();
+    let set = name_of_set(&die_with_a_captured_set(&cluster));
+    fs::remove_dir_all(cluster.place.snapshot(1, &set)).unwrap();
+    let recovered = cluster.run(&["recover"]);
+    assert_eq!(recovered.code, Some(1), "{recovered}");
+    assert!(recovered.stderr.contains("no snapshot"), "{recovered}");
+    assert_eq!(cluster.sets()[&set], "captured");
+    cluster.run(&["forget", &set, "--yes"]).exits(0);
+    settled(&cluster, "a captured set that lost a snapshot", UP, &[1]);
+    cases.count("a snapshot of a captured set is gone");
+}
+
+/// Everybody is killed when a set is captured and not yet complete. What is written of that set.
+fn die_with_a_captured_set(cluster: &Cluster) -> PathBuf {
+    for _ in 0..10 {
         let mut run = cluster.begin(&["backup"]);
-        let file = until("the set to be captured", LONG, || {
-            assert!(!run.has_ended(), "it has ended");
-            captured(&cluster)
+        until("the set to be captured", LONG, || {
+            (captured(cluster).is_some() || run.has_ended()).then_some(())
         });
-        // Nobody is left to go on.
         let everybody = || agents(run.pid()).into_iter().chain([run.pid()]);
         everybody().for_each(|pid| signal(pid, Signal::STOP));
         everybody().for_each(|pid| signal(pid, Signal::KILL));
         run.finish();
         cluster.wait_for_silence();
-        if file.exists() {
-            let (what, text) = garbage(&fs::read(&file).unwrap()).swap_remove(2 * number);
-            fs::write(&file, text).unwrap();
-            let list = cluster.run(&["list"]).exits(0);
-            assert!(
-                list.stderr.contains(file.to_str().unwrap()),
-                "{what}: {list}"
-            );
-            cases.count("captured.json is damaged");
+        if let Some(file) = captured(cluster) {
+            return file;
         }
-        settled(&cluster, "a captured set", UP, &[1]);
-        assert_eq!(cluster.sets().len(), number + 1);
+        // It was faster.
+        cluster.run(&["recover"]).exits(0);
     }
+    panic!("no run died with a captured set");
+}
+
+fn name_of_set(file: &Path) -> String {
+    let folder = file.parent().unwrap().file_name().unwrap();
+    folder.to_str().unwrap().to_owned()
 }
 
 /// What is written of a set that is captured and not complete.
