@@ -207,7 +207,7 @@ fn of_verb(
     // The last line says that nothing is owed.
     for line in 1..lines {
         for (index, who) in EVERYBODY.into_iter().enumerate() {
-            if (line * EVERYBODY.len() + index + number) % breadth.one_of == 0 {
+            if (line * EVERYBODY.len() + index + number).is_multiple_of(breadth.one_of) {
                 cases.push(case(who, When::Line(line), None));
             }
         }
