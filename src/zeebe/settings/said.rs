@@ -164,9 +164,9 @@ impl Layers {
                 })
             }
             Layer::Environment => {
+                let is_it = means(name);
                 let mut variables = self.environment.iter();
-                let (variable, value) =
-                    variables.find(|(variable, _)| is_variable(variable, name))?;
+                let (variable, value) = variables.find(|(variable, _)| is_it(variable))?;
                 Some(Said {
                     value: value.clone(),
                     by: format!("environment {variable}"),
@@ -338,13 +338,16 @@ fn uniform(name: &str) -> String {
 
 /// Whether an environment variable means the property `name` (`SystemEnvironmentPropertyMapper.java`): dots are
 /// underscores, dashes are nothing, or underscores as of old. A variable with dots in its name is read like any property.
-fn is_variable(variable: &str, name: &str) -> bool {
-    if variable.contains('.') {
-        return path(variable) == path(name);
+fn means(name: &str) -> impl Fn(&str) -> bool {
+    let spelt = [uniform(name), name.replace(['-', '.'], "_")];
+    let path_of_name = path(name);
+    move |variable| {
+        if variable.contains('.') {
+            return path(variable) == path_of_name;
+        }
+        let variable = variable.trim_end_matches('_');
+        spelt.iter().any(|name| name.eq_ignore_ascii_case(variable))
     }
-    let upper = variable.to_uppercase();
-    let upper = upper.trim_end_matches('_');
-    upper == uniform(name) || upper == name.replace(['-', '.'], "_").to_uppercase()
 }
 
 fn property(leaf: Leaf, by: &dyn Fn(usize) -> String) -> Property {
