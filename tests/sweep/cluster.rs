@@ -209,6 +209,7 @@ impl Cluster {
         };
         let mut child = Command::new(&words[0])
             .args(&words[1..])
+            .env_clear()
             .envs(self.environment(node))
             .env(MARK, self.dir())
             .stdin(Stdio::null())
@@ -298,8 +299,10 @@ impl Cluster {
             .arg("--state-dir")
             .arg(self.state())
             .args(arguments)
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .envs([("TZ", "UTC"), ("COLUMNS", "100")])
             .env(MARK, self.dir())
-            .env_remove(broker::SHARED)
             .stdin(Stdio::null())
             .stdout(stdout.try_clone().unwrap())
             .stderr(stderr.try_clone().unwrap())
@@ -339,11 +342,11 @@ impl Cluster {
     /// Waits until nothing of the program runs.
     pub fn wait_for_silence(&self) {
         let begun = std::time::Instant::now();
-        loop {
+        let mut silent = 0;
+        // One look may miss a process that begins, or that is just becoming another program and has no environment.
+        while silent < 4 {
             let left = processes::of_the_program(self.dir());
-            if left.is_empty() {
-                return;
-            }
+            silent = if left.is_empty() { silent + 1 } else { 0 };
             assert!(begun.elapsed() < LONG, "these do not end: {left:?}");
             thread::sleep(Duration::from_millis(10));
         }

@@ -27,9 +27,9 @@ struct Breadth {
 #[test]
 fn whatever_is_killed_wherever() {
     sweep(Breadth {
-        one_of: 4,
+        one_of: 6,
         random_times: 4,
-        recoveries: 4,
+        recoveries: 3,
     });
 }
 
