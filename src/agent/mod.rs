@@ -27,6 +27,9 @@ use crate::plan::Step;
 use post::Posts;
 use protocol::{Answer, Ask, Fault, FaultKind, PROTOCOL, Paper, Performed, Request, Say};
 
+/// How long the lock of a coordinator may outlast its pipe.
+const COORDINATOR_ENDS: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// Writes answers; a line is written whole.
 #[derive(Debug, Clone)]
 struct Mouth {
@@ -281,6 +284,12 @@ fn perform(job: &Job<'_>, step: &Step, content: &[u8], papers: &[Paper]) -> Resu
 /// with it; a tool that still runs keeps its volume's.
 fn become_recover(cluster: &Path, state_dir: &Path) -> Result<()> {
     use std::os::unix::process::CommandExt;
+    // The pipe of a process that is killed can end before its lock does, and `recover` does not wait for a lock.
+    let freed = crate::lock::take(&state_dir.join("lock"), COORDINATOR_ENDS);
+    if let Err(error) = &freed {
+        tracing::error!(%error, "the coordinator's lock is held still");
+    }
+    drop(freed);
     let log = crate::service::launch::open_log_or_null(&state_dir.join("settle.log"))?;
     let own = std::env::current_exe().context("find this program's own file")?;
     let error = std::process::Command::new(own)
