@@ -363,6 +363,12 @@ impl Stage {
             "{case}: killed at {:?}; coordinator {:?}",
             killed.at, killed.outcome.code
         );
+        let undisturbed = killed.at.is_none();
+        assert!(
+            !undisturbed || killed.outcome.code == Some(0),
+            "undisturbed, {}",
+            killed.outcome
+        );
         if killed.at.is_some() && case.who != Who::Both {
             // Whoever is left has seen to the brokers.
             self.brokers_are_right(&aim);
