@@ -278,16 +278,25 @@ impl Step {
         }
     }
 
-    /// Whether its beginning must be on disk before it begins: what it did to a process cannot be asked of the system
-    /// later. Whatever has a name of the plan's own can.
+    /// Whether its beginning must be on disk before it begins: what it makes or ends is durable at once, so after a power
+    /// cut the journal must not know less than the disk. What only undoes, finishes or reads can be done again.
     pub fn is_begun_durably(&self) -> bool {
         matches!(
             self,
-            Step::Stop { .. }
+            Step::Prepare { .. }
+                | Step::Stop { .. }
+                | Step::StageData { .. }
+                | Step::TakeKept { .. }
+                | Step::StageConfig { .. }
                 | Step::CloseGate { .. }
                 | Step::Swap(_)
                 | Step::SwapConfig(_)
                 | Step::Commit
+                // A set that is listed is past the point from which it is not undone.
+                | Step::Record { .. }
+                | Step::Unlist { .. }
+                | Step::Release { .. }
+                | Step::DiscardConfig(_)
         )
     }
 
