@@ -40,6 +40,8 @@ struct Debts {
     taken: BTreeMap<NodeId, (VolumeId, StageName, StageName)>,
     swapped: BTreeMap<NodeId, Staged>,
     gates: BTreeSet<NodeId>,
+    /// Brokers whose gate was closed and that were not started since: if they ended meanwhile nobody could start them.
+    held: BTreeSet<NodeId>,
     staged_configs: Vec<ConfigSwap>,
     swapped_configs: Vec<ConfigSwap>,
     recorded: bool,
@@ -111,7 +113,12 @@ pub fn plan(entries: &[Entry]) -> Option<Plan> {
                 .collect();
             all
         }
-        _ => planned(|step| matches!(step, Step::Stop { .. })),
+        _ => {
+            let running = planned(|step| matches!(step, Step::Stop { .. }));
+            let held = running.iter().filter(|node| debts.held.contains(node));
+            debts.to_start.extend(held);
+            running
+        }
     };
     let healthy = Stage::go_on(vec![Step::AwaitHealthy {
         // Partitions of a broker that was started have their leaders on others.
@@ -334,6 +341,7 @@ impl Debts {
             Step::SwapConfig(swap) => self.swapped_configs.push(swap.clone()),
             Step::CloseGate { node } => {
                 self.gates.insert(*node);
+                self.held.insert(*node);
             }
             Step::AwaitHealthy { .. } => self.awaited = true,
             Step::Swap(staged) => {
@@ -347,6 +355,7 @@ impl Debts {
         match step {
             Step::Start { node, .. } => {
                 self.to_start.remove(node);
+                self.held.remove(node);
                 self.started.insert(*node);
             }
             Step::AwaitHealthy { .. } => self.awaited = false,
