@@ -175,9 +175,12 @@ impl Catalog {
         self.find(name)
     }
 
-    /// Takes a set off the list, for good.
+    /// Takes a set off the list, for good. One of which nothing is left is off it.
     pub fn unlist(&self, set: &SetId) -> Result<()> {
         let dir = self.dir(set);
+        if !dir.exists() {
+            return Ok(());
+        }
         let forgotten = dir.join(FORGOTTEN);
         for name in [COMPLETE, CAPTURED] {
             match fs::rename(dir.join(name), &forgotten) {
