@@ -164,22 +164,30 @@ impl Log for RunFile {
     fn append(&mut self, entry: &Entry, durability: Durability) -> Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
-        let wrong = || format!("write the journal {}", self.path.display());
-        if let Err(error) = self.file.write_all(&line) {
-            // Half a line must not stand before a whole one.
+        let path = self.path.clone();
+        let wrong = || format!("write the journal {}", path.display());
+        if let Err(error) = self.write(&line, entry, durability) {
+            // Half a line must not stand before a whole one; and what the run was told is not written must not be read later.
             self.file.set_len(self.length).with_context(wrong)?;
             return Err(error).with_context(wrong);
         }
         self.length += line.len() as u64;
+        Ok(())
+    }
+}
+
+impl RunFile {
+    fn write(&mut self, line: &[u8], entry: &Entry, durability: Durability) -> io::Result<()> {
+        self.file.write_all(line)?;
         // So that one whose end is lost later is still known to be closed.
         if let Entry::Closed { .. } = entry {
             let closed = fs::Permissions::from_mode(CLOSED);
-            self.file.set_permissions(closed).with_context(wrong)?;
+            self.file.set_permissions(closed)?;
         }
-        if durability == Durability::Synced {
-            self.file.sync_data().with_context(wrong)?;
+        match durability {
+            Durability::Synced => self.file.sync_data(),
+            Durability::Written => Ok(()),
         }
-        Ok(())
     }
 }
 
