@@ -21,7 +21,7 @@ use crate::report::ending::exit;
 
 /// Random layouts for each verb, beside the fixed ones, and how many of the moments and steps are taken of each.
 const LAYOUTS: u32 = 4;
-const ONE_IN: usize = 10;
+const ONE_IN: usize = 4;
 
 /// One broker of each kind, and all that differs among them.
 fn fixed() -> Vec<Layout> {

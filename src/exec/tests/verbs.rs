@@ -2,7 +2,7 @@
 //! journal, and settled from what is read of that journal.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
@@ -100,7 +100,7 @@ pub fn prepare(layout: &Layout, verb: Verb) -> Prepared {
             machine = done(machine, |machine, id| {
                 plan_restore(&cluster, machine, id, &first, true)
             });
-            machine.time_goes_on(3, layout.seed % 2 == 0);
+            machine.time_goes_on(3, layout.seed.is_multiple_of(2));
         }
         Verb::Forget => {
             machine = backed_up(machine);
@@ -231,18 +231,19 @@ fn in_session(
 
 thread_local! {
     /// What lines say. Most are the same in many cases, and to read them is slow.
-    static SAYS: RefCell<HashMap<Vec<u8>, Vec<Entry>>> = RefCell::default();
+    static SAYS: RefCell<BTreeMap<String, Vec<Entry>>> = RefCell::default();
 }
 
 /// Reads a journal, each line that was not read before by [`journal::parse`].
 fn read(text: &[u8]) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
+    // The last line may be cut anywhere.
+    for line in String::from_utf8_lossy(text).split_inclusive('\n') {
         let known = SAYS.with_borrow(|says| says.get(line).cloned());
         entries.extend(match known {
             Some(known) => known,
             None => {
-                let read = journal::parse(line)?;
+                let read = journal::parse(line.as_bytes())?;
                 SAYS.with_borrow_mut(|says| says.insert(line.to_owned(), read.clone()));
                 read
             }

@@ -367,7 +367,7 @@ impl Machine {
             _ => None,
         };
         let mut begun = match begun {
-            Some(begun) if !(begun.done && !begun.to_swapped) || !swapped => Exchanging {
+            Some(begun) if !begun.done || begun.to_swapped || !swapped => Exchanging {
                 to_swapped: swapped,
                 done: false,
                 ..begun
