@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::cmd::{Cmd, System, quote};
 use crate::exchange::entries::{self, Mark};
 use crate::exchange::{Exchanged, folder};
+use crate::files::{self, OnDisk, remove_if_there, unfinished};
 use crate::name::hidden_beside;
 use crate::tree::{self, MakeRoot, Pass};
 use crate::{Error, Result, btrfs, store};
@@ -189,38 +190,14 @@ pub(crate) fn make_dir(path: &Path) -> Result<()> {
     sync_parent(path)
 }
 
-/// Where a file is written before it is whole. One name for all tries, so that none is left behind for ever.
-fn unfinished(path: &Path) -> PathBuf {
-    hidden_beside(path, "new")
-}
-
 /// Writes `content` to `path` so that after a power cut there is the old file or the new one, never a part.
 pub fn write_durably(path: &Path, content: &[u8]) -> Result<()> {
-    let new = unfinished(path);
-    remove_if_there(&new)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(new.file_name().unwrap_or_default())
-        .rand_bytes(0)
-        .tempfile_in(new.parent().unwrap_or(Path::new("/")))
-        .map_err(Error::io("make", &new))?;
-    file.write_all(content).map_err(Error::io("write", &new))?;
-    file.as_file().sync_all().map_err(Error::io("sync", &new))?;
-    file.persist(path)
-        .map_err(|error| Error::io("rename a file to", path)(error.error))?;
-    sync_parent(path)
+    files::write_durably(&OnDisk, path, content)
 }
 
 pub(crate) fn remove_file(path: &Path) -> Result<()> {
-    let either = remove_if_there(&unfinished(path))? | remove_if_there(path)?;
+    let either = remove_if_there(&OnDisk, &unfinished(path))? | remove_if_there(&OnDisk, path)?;
     if either { sync_parent(path) } else { Ok(()) }
-}
-
-fn remove_if_there(path: &Path) -> Result<bool> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Error::io("remove", path)(error)),
-    }
 }
 
 fn remove_empty_dir(path: &Path) -> Result<()> {

@@ -23,6 +23,7 @@ pub mod btrfs;
 pub mod cmd;
 pub mod copy;
 pub mod exchange;
+pub mod files;
 pub mod host;
 pub mod mounts;
 pub mod name;
