@@ -14,6 +14,7 @@ use crate::exit::{Exit, InDoubt};
 use crate::id::{RunId, SetId};
 use crate::journal::{Entry, Journal, Runs};
 use crate::plan::Plan;
+use crate::plan::undo::run_of;
 use crate::report::progress::Progress;
 use crate::world::{Places, Real};
 
@@ -57,16 +58,19 @@ pub fn begin(
     }))
 }
 
-/// The newest id that is taken: by a run, by a set of the catalog, by a set that only the hosts know.
+/// The newest id that is taken: by a run, by a set of the catalog, by a set that only the hosts know, by what a run keeps
+/// whose journal is gone.
 fn newest(places: &Places, seen: &[Seen]) -> Result<Option<RunId>> {
     let runs = Runs::new(&places.state_dir).list()?;
     let sets = Catalog::new(&places.state_dir).newest_id()?;
     let volumes = seen.iter().filter_map(|seen| seen.volume.as_ref().ok());
+    let kept = volumes.clone().flat_map(|volume| &volume.kept);
+    let kept = kept.filter_map(|kept| run_of(&kept.name));
     let snapshots = volumes.flat_map(|volume| &volume.snapshots);
     let on_hosts =
         snapshots.filter_map(|snapshot| snapshot.label.as_ref()?.get("set")?.parse::<SetId>().ok());
     let of_sets = sets.into_iter().chain(on_hosts).map(RunId::from);
-    Ok(runs.into_iter().chain(of_sets).max())
+    Ok(runs.into_iter().chain(of_sets).chain(kept).max())
 }
 
 /// Carries out `plan`. An error after the first step means that a person has to look.

@@ -102,7 +102,7 @@ pub(crate) fn stages(
 }
 
 /// The run whose name what is kept has: `restore-20261124T120000Z`.
-fn run_of(name: &StageName) -> Option<RunId> {
+pub(crate) fn run_of(name: &StageName) -> Option<RunId> {
     name.as_str().rsplit('-').next()?.parse().ok()
 }
 

@@ -31,6 +31,7 @@ pub fn keeper(cluster: &Cluster) -> PathBuf {
 }
 
 #[test]
+#[ignore = "long: one of two moments"]
 fn before_the_backup_begins() {
     let cluster = used_cluster(Layout::Subvolumes);
     let before = Before::note(&cluster);

@@ -28,6 +28,7 @@ fn every_instance_is_back() {
 }
 
 #[test]
+#[ignore = "long: tests/sweep has it on processes that are quicker"]
 fn killed_agent() {
     let cluster = slow_cluster();
     let before = Before::note(&cluster);
@@ -44,6 +45,7 @@ fn killed_agent() {
 }
 
 #[test]
+#[ignore = "long: tests/sweep has it on processes that are quicker"]
 fn interrupted() {
     let cluster = slow_cluster();
     let before = Before::note(&cluster);
@@ -59,6 +61,7 @@ fn interrupted() {
 }
 
 #[test]
+#[ignore = "long: a clone of a large folder"]
 fn longer_than_max_downtime() {
     let cluster = slow_cluster();
     let before = Before::note(&cluster);

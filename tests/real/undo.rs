@@ -21,6 +21,7 @@ fn subvolumes() {
 }
 
 #[test]
+#[ignore = "long: another layout"]
 fn mount_points() {
     let cluster = back_and_forth(Layout::MountPoints);
     assert!(cluster.place().data(0).join("lost+found").is_dir());
