@@ -227,11 +227,14 @@ impl Catalog {
 
     fn make(&self, set: &SetId) -> Result<PathBuf> {
         let dir = self.dir(set);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&dir)
-            .with_context(|| format!("make {}", dir.display()))?;
+        if !dir.exists() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&dir)
+                .with_context(|| format!("make {}", dir.display()))?;
+            sync_dir(&self.sets)?;
+        }
         Ok(dir)
     }
 
