@@ -7,6 +7,7 @@ mod clock;
 mod full;
 mod read_only;
 mod spoilt;
+mod strangers;
 mod two;
 
 use std::collections::BTreeMap;
