@@ -74,7 +74,7 @@ trait Layout {
 
 impl<L: Layout> Fixture for Btrfs<L> {
     const DRIVER: &'static str = "btrfs";
-    const CAPABILITIES: &'static [&'static str] = &["rollback"];
+    const CAPABILITIES: &'static [&'static str] = &["rollback", "stream"];
     const LEAVES_OUT: &'static [&'static str] = L::LEAVES_OUT;
     const TOGETHER: bool = L::TOGETHER;
 
@@ -97,6 +97,12 @@ impl<L: Layout> Fixture for Btrfs<L> {
 
     fn another(&self) -> PathBuf {
         L::another(&self.site, &self.place)
+    }
+
+    fn place(&self, name: &str) -> String {
+        let volume = self.site.mounted("btrfs", name);
+        let place = volume.join("größe 'β'/-$1");
+        place.to_str().unwrap().to_owned()
     }
 
     fn elsewhere(&self) -> Vec<PathBuf> {

@@ -118,7 +118,9 @@ fn copy_some(from: &OwnedFd, to: &OwnedFd, buffer: &mut [u8], most: usize) -> io
         match rustix::io::write(to, rest) {
             Ok(n) => rest = &rest[n..],
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => drop(wait_for(to.as_fd(), PollFlags::OUT, TICK)?),
+            Err(Errno::AGAIN) => {
+                wait_for(to.as_fd(), PollFlags::OUT, TICK)?;
+            }
             Err(Errno::PIPE) => return Ok(Moved::Refused),
             Err(error) => return Err(error.into()),
         }

@@ -8,6 +8,8 @@
 
 mod carry;
 mod ends;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::fs::File;
@@ -117,7 +119,7 @@ impl fmt::Debug for Flow<'_> {
 #[derive(Debug, thiserror::Error)]
 pub enum PipeError {
     /// One end failed. What the other end said when it lost its partner is kept.
-    #[error("{cause}{}", afterwards(other.as_ref()))]
+    #[error("{cause}{}", afterwards(other.as_deref()))]
     End {
         /// The one that failed first.
         cause: Box<EndError>,
@@ -125,7 +127,7 @@ pub enum PipeError {
         other: Option<Box<EndError>>,
     },
     /// The bytes could not be carried from one to the other.
-    #[error("carry the stream: {source}{}", afterwards(other.as_ref()))]
+    #[error("carry the stream: {source}{}", afterwards(other.as_deref()))]
     Carry {
         /// The system's answer.
         source: io::Error,
@@ -140,7 +142,7 @@ pub enum PipeError {
     },
 }
 
-fn afterwards(other: Option<&Box<EndError>>) -> String {
+fn afterwards(other: Option<&EndError>) -> String {
     match other {
         Some(other) if other.has_spoken() => format!("; afterwards {other}"),
         _ => String::new(),
