@@ -51,10 +51,35 @@ impl<F: Fixture> Sides<F> {
 
     #[track_caller]
     pub fn shipment(&self, name: &SnapName) -> (Shipment, Vec<SnapName>) {
-        match self.agree(name) {
+        self.shipment_from(self.stream(), &*self.landing, name)
+    }
+
+    /// The same, from another side to another place.
+    pub fn shipment_from(
+        &self,
+        from: &dyn Stream,
+        to: &dyn Landing,
+        name: &SnapName,
+    ) -> (Shipment, Vec<SnapName>) {
+        match agreed(&self.point(name), from, to) {
             Agreement::Send(shipment, abandon) => (shipment, abandon),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Sends it though there may be obstacles; what is said of it.
+    pub fn try_to_ship(&self, shipment: &Shipment) -> Result<(), String> {
+        let label = label(shipment.of.name.as_str());
+        let shipped = ship(
+            &host(),
+            self.stream(),
+            &*self.landing,
+            shipment,
+            &[],
+            &label,
+            &Flow::new(),
+        );
+        shipped.map(drop).map_err(|error| error.to_string())
     }
 
     /// Sends it, as it is agreed on now, and gives the base.
@@ -450,9 +475,7 @@ pub fn what_has_landed_can_be_sent_on_and_back<F: Fixture>() {
         sides.ship(name);
         let pairs = [(from, &further), (further.stream().unwrap(), &back)];
         for (from, to) in pairs {
-            let Agreement::Send(shipment, _) = agreed(&sides.point(name), from, &**to) else {
-                panic!("{name} is to be sent on");
-            };
+            let (shipment, _) = sides.shipment_from(from, &**to, name);
             assert_eq!(shipment.base.is_some(), n > 0);
             send(from, &**to, &shipment, &label("on"));
             tree::same(&seen(&**to, name, sides.stream()), was, "sent on");
