@@ -225,7 +225,8 @@ fn perform(job: &Job<'_>, step: &Step, content: &[u8], papers: &[Paper]) -> Resu
             node,
             volume,
             snapshot,
-        } => volumes::snapshot(job, *node, volume, snapshot)?,
+            label,
+        } => volumes::snapshot(job, *node, volume, snapshot, label)?,
         Step::Destroy {
             node,
             volume,

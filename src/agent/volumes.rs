@@ -75,13 +75,19 @@ pub fn flush(id: &VolumeId) -> Done {
     Ok(DONE)
 }
 
-pub fn snapshot(job: &Job<'_>, node: NodeId, id: &VolumeId, name: &SnapName) -> Done {
+pub fn snapshot(
+    job: &Job<'_>,
+    node: NodeId,
+    id: &VolumeId,
+    name: &SnapName,
+    label: &Label,
+) -> Done {
     let work = Work::begin(job, node, id)?;
     let begun = Instant::now();
     // Pages that a killed process wrote through mmap are in no snapshot before this.
     work.do_all(&[Action::Sync(work.volume.data().to_owned())])?;
     let sync = begun.elapsed();
-    work.do_all(&work.volume.snapshot(name))?;
+    work.do_all(&work.volume.snapshot(name, label))?;
     let snapshot = begun.elapsed() - sync;
     let found = work
         .volume
@@ -166,19 +172,18 @@ pub fn open_source(job: &Job<'_>, source: &Source) -> Result<Box<dyn Volume>> {
 
 fn digest_view(job: &Job<'_>, view: &View) -> Done {
     let tools = &*job.posts.desk.tools;
-    perform_all(&view.open, tools, &|| false)?;
-    let digested = tree::digest(
-        &view.path,
-        &tree::Pass {
-            leave_out: &view.leave_out,
-            stop: &|| job.quitting.load(Ordering::SeqCst),
-            progress: &|bytes| job.mouth.say(Answer::Hashed(bytes)),
-            ..tree::Pass::new()
-        },
-    );
-    let closed = perform_all(&view.close, tools, &|| false);
-    let digest = digested.with_context(|| format!("digest {}", view.path.display()))?;
-    closed?;
+    let digested = view.read(tools, |path| {
+        tree::digest(
+            path,
+            &tree::Pass {
+                leave_out: &view.leave_out,
+                stop: &|| job.quitting.load(Ordering::SeqCst),
+                progress: &|bytes| job.mouth.say(Answer::Hashed(bytes)),
+                ..tree::Pass::new()
+            },
+        )
+    });
+    let digest = digested?.with_context(|| format!("digest {view}"))?;
     let fact = Fact::Digest {
         content: digest.content.to_string(),
         metadata: digest.metadata.to_string(),

@@ -280,6 +280,7 @@ pub(crate) fn stages(
             node: of.node,
             volume: of.volume.clone(),
             snapshot: of.snapshot.clone(),
+            label: origin.label(of.captured_with),
         })),
         Stage::undo(vec![down]),
         Stage::go_on(run(&|node, broker| Step::Start {
@@ -298,11 +299,15 @@ pub(crate) fn stages(
 
 /// What keeps the papers of a complete set beside its snapshots, but for those that are `kept`.
 pub(super) fn papers(origin: &Origin, kept: &BTreeSet<NodeId>) -> Stage {
-    // Brokers on one volume share its snapshot.
+    // Brokers on one volume share its snapshot; not every volume has a place for papers.
+    let has_a_place = |of: &OriginOf| {
+        let volume = zeebe_snap_backends::open(&of.volume);
+        volume.is_ok_and(|volume| volume.papers(&of.snapshot).is_some())
+    };
     let first = origin
         .brokers
         .iter()
-        .filter(|of| of.captured_with == of.node && !kept.contains(&of.node));
+        .filter(|of| of.captured_with == of.node && !kept.contains(&of.node) && has_a_place(of));
     let keep = first.map(|of| Step::KeepPapers {
         node: of.node,
         set: origin.set.clone(),

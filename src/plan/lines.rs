@@ -71,10 +71,13 @@ impl Step {
                 vec!["# no process has a file of the data directories open or mapped".to_owned()]
             }
             Step::Snapshot {
-                volume, snapshot, ..
+                volume,
+                snapshot,
+                label,
+                ..
             } => of(volume, &|v| {
                 let mut actions = vec![Action::Sync(v.data().to_owned())];
-                actions.extend(v.snapshot(snapshot));
+                actions.extend(v.snapshot(snapshot, label));
                 actions
             }),
             Step::Start { node, .. } => vec![service(node).1],
@@ -112,7 +115,13 @@ impl Step {
                 stage,
                 label,
                 ..
-            } => roll(volume, &|r| r.stage(&source.snapshot, stage, label)),
+            } => match zeebe_snap_backends::open(&source.volume) {
+                Ok(from) => {
+                    let view = from.view(&source.snapshot.name);
+                    roll(volume, &|r| r.stage(&source.snapshot, &view, stage, label))
+                }
+                Err(error) => vec![format!("# {error}")],
+            },
             Step::TakeKept {
                 volume,
                 kept,

@@ -50,6 +50,7 @@ pub enum Step {
         node: NodeId,
         volume: VolumeId,
         snapshot: SnapName,
+        label: Label,
     },
     /// Starts the broker. `stopped` is the process that was told to stop and so must end first.
     Start {

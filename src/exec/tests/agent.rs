@@ -106,7 +106,10 @@ impl Machine {
                 self.perform_all(&open(volume)?.prepare(snapshot, label))?;
             }
             Step::Snapshot {
-                volume, snapshot, ..
+                volume,
+                snapshot,
+                label,
+                ..
             } => {
                 let captured = self.brokers.iter().filter(|(_, broker)| {
                     Some(broker.data.as_path()) == open(volume).ok().as_ref().map(|it| it.data())
@@ -118,7 +121,7 @@ impl Machine {
                 if !up.is_empty() {
                     self.violated(format!("a snapshot of brokers that are up: {up:?}"));
                 }
-                self.perform_all(&open(volume)?.snapshot(snapshot))?;
+                self.perform_all(&open(volume)?.snapshot(snapshot, label))?;
                 let found = self
                     .find_snapshot(volume, snapshot)?
                     .context("no snapshot")?;
@@ -198,8 +201,10 @@ impl Machine {
                 match self.progress(volume, of, stage)? {
                     Progress::Staged => return Ok(Fact::None),
                     Progress::Untouched => {
+                        let view = open(&source.volume)?.view(&source.snapshot.name);
+                        let real = open(volume)?;
                         let actions =
-                            rollback(&*open(volume)?)?.stage(&source.snapshot, stage, label);
+                            rollback(&*real)?.stage(&source.snapshot, &view, stage, label);
                         self.perform_all(&actions)?;
                     }
                     other => bail!("it is not as it was: {other:?}"),
