@@ -391,8 +391,8 @@ pub trait Hold: fmt::Debug {
 pub trait Joint: fmt::Debug {
     /// Volumes of one driver with the same key can be snapshotted in one call (for ZFS: the pool).
     fn key(&self) -> &str;
-    /// Takes `name` of all `volumes`, this one among them.
-    fn snapshot(&self, volumes: &[VolumeId], name: &SnapName) -> Result<Vec<Action>>;
+    /// Takes `name` of all `volumes`, this one among them, each with its label.
+    fn snapshot(&self, volumes: &[(VolumeId, Label)], name: &SnapName) -> Result<Vec<Action>>;
 }
 
 /// Every backend, asked in this order; the first that finds a volume has it.
