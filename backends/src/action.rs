@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cmd::{Cmd, System, quote};
 use crate::exchange::entries::{self, Mark};
@@ -18,7 +18,7 @@ use crate::exchange::{Exchanged, folder};
 use crate::files::{self, OnDisk, remove_if_there, unfinished};
 use crate::name::hidden_beside;
 use crate::tree::{self, MakeRoot, Pass};
-use crate::{Error, Result, btrfs, store};
+use crate::{Error, Result, View, btrfs, store};
 
 /// Whether to give up; asked often while something long is done, from any thread.
 pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
@@ -67,11 +67,9 @@ pub enum Action {
     /// Clones a tree (see [`tree::clone`]); the clone stands under its name when all of it is on disk, and not before.
     CloneTree {
         /// What is cloned.
-        from: PathBuf,
+        from: View,
         /// Where to.
         to: PathBuf,
-        /// Names in the root of `from` that are not cloned.
-        leave_out: Vec<OsString>,
         /// Whether the clone's root is to be a btrfs subvolume.
         subvolume: bool,
         /// The file in which is written down which folder the clone is.
@@ -96,7 +94,27 @@ pub enum Action {
     },
     /// Removes the journal of an exchange, which is over.
     ForgetExchange(PathBuf),
+    /// What takes several commands, of which each depends on what the system says then. One that was cut is finished by
+    /// another.
+    Change(Arc<dyn Change>),
 }
+
+/// See [`Action::Change`]. Two that print the same are the same.
+pub trait Change: fmt::Debug + Send + Sync {
+    /// Does what is left of it to do.
+    fn perform(&self, sys: &dyn System, stop: Stop<'_>) -> Result<()>;
+
+    /// The commands, where nothing of it is done yet.
+    fn lines(&self) -> Vec<String>;
+}
+
+impl PartialEq for dyn Change {
+    fn eq(&self, other: &dyn Change) -> bool {
+        self.lines() == other.lines()
+    }
+}
+
+impl Eq for dyn Change {}
 
 /// Each clone uses all cores.
 static ONE_CLONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -127,7 +145,6 @@ impl Action {
             Action::CloneTree {
                 from,
                 to,
-                leave_out,
                 subvolume,
                 seal,
                 of,
@@ -136,16 +153,19 @@ impl Action {
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner);
                 let pass = Pass {
-                    leave_out,
+                    leave_out: &from.leave_out,
                     stop,
                     ..Pass::new()
                 };
                 let create: MakeRoot<'_> =
                     &|root| btrfs::create_subvolume(sys, root).map_err(io::Error::other);
                 let make = subvolume.then_some(create);
-                let cloned = tree::clone_into(from, to, make, &pass, &mut |cloned| {
-                    store::write_seal(seal, cloned.root, of.as_deref()).map_err(io::Error::other)
-                })?;
+                let cloned = from.read(sys, |from| {
+                    tree::clone_into(from, to, make, &pass, &mut |cloned| {
+                        store::write_seal(seal, cloned.root, of.as_deref())
+                            .map_err(io::Error::other)
+                    })
+                })??;
                 tracing::debug!(?to, ?cloned, "cloned");
                 Ok(())
             }
@@ -158,6 +178,7 @@ impl Action {
                 to,
             } => entries::exchange(data, stage, leave_out, *to),
             Action::ForgetExchange(stage) => entries::forget(stage),
+            Action::Change(change) => change.perform(sys, stop),
         }
     }
 }
@@ -293,11 +314,14 @@ impl fmt::Display for Action {
             Action::CloneTree {
                 from,
                 to,
-                leave_out,
                 subvolume,
                 ..
             } => {
-                let (from, to) = (q(from), q(to));
+                let (attach, path) = from.line();
+                if let Some(attach) = attach {
+                    write!(f, "{attach} && ")?;
+                }
+                let (leave_out, from, to) = (&from.leave_out, q(&path), q(to));
                 match subvolume {
                     true => write!(
                         f,
@@ -327,6 +351,7 @@ impl fmt::Display for Action {
                 let all = hidden_beside(stage, "");
                 write!(f, "rm -rf {}*   # the journal of the exchange", q(&all))
             }
+            Action::Change(change) => f.write_str(&change.lines().join("\n")),
         }
     }
 }

@@ -45,15 +45,9 @@ impl Driver for Copy {
 }
 
 /// See [`crate::receiving`].
-pub(crate) fn receiving(at: &VolumeId, view: &View) -> Result<VolumeId> {
-    if !view.open.is_empty() {
-        return Err(Error::State(format!(
-            "{} cannot be received: it has to be opened first",
-            view.path.display()
-        )));
-    }
+pub(crate) fn receiving(at: &VolumeId, from: &VolumeId, name: &SnapName) -> Result<VolumeId> {
     let Tree { exchange } = tree(at)?;
-    let exchange = exchange.receiving(&view.path, &view.leave_out);
+    let exchange = exchange.receiving(from, name);
     Ok(Tree { exchange }.id())
 }
 
@@ -63,6 +57,14 @@ fn tree(id: &VolumeId) -> Result<Tree> {
         backend: id.backend.clone(),
         why: error.to_string(),
     })
+}
+
+fn weigh(path: &Path, leave_out: &[OsString]) -> Result<Weight> {
+    let pass = Pass {
+        leave_out,
+        ..Pass::new()
+    };
+    Ok(tree::weigh(path, &pass)?)
 }
 
 /// A data directory whose tree is cloned.
@@ -87,36 +89,26 @@ impl Tree {
         tree::shares_blocks(around).map_err(Error::io("try to share blocks in", around))
     }
 
-    fn weigh(&self, from: &View) -> Result<Weight> {
-        let pass = Pass {
-            leave_out: &from.leave_out,
-            ..Pass::new()
-        };
-        Ok(tree::weigh(&from.path, &pass)?)
-    }
-
     /// The data directory as it is.
     fn all(&self) -> View {
-        View {
-            leave_out: self.exchange.leave_out(),
-            ..View::of(self.exchange.data.clone())
-        }
+        View::of(self.exchange.data.clone()).without(self.exchange.leave_out())
     }
 
     /// Whether there is room for one more copy of `from`.
-    fn room(&self, from: &View) -> Result<Option<Obstacle>> {
+    fn room(&self, sys: &dyn System, from: &View) -> Result<Option<Obstacle>> {
         let around = self.exchange.around();
         // Blocks are not shared between file systems, nor, before Linux 5.18, between two mounts of one.
-        if mounts::is_one(&from.path, around)? && self.shares()? {
+        let beside = from.standing().map(|path| mounts::is_one(path, around));
+        if beside.transpose()? == Some(true) && self.shares()? {
             return Ok(None);
         }
-        let bytes = self.weigh(from)?.allocated;
+        let weight = from.read(sys, |path| weigh(path, &from.leave_out))??;
+        let bytes = weight.allocated;
         let fs = rustix::fs::statvfs(around).map_err(Error::io("look at the room in", around))?;
         let free = fs.f_bavail * fs.f_frsize;
         Ok((bytes > free).then(|| Obstacle {
             what: format!(
-                "{} holds {} MiB, and the file system of {} has {} MiB free",
-                from.path.display(),
+                "{from} holds {} MiB, and the file system of {} has {} MiB free",
                 bytes >> 20,
                 around.display(),
                 free >> 20
@@ -152,7 +144,9 @@ impl Volume for Tree {
     fn cost(&self) -> Result<Cost> {
         let weight = match self.exchange.was {
             Stands::Nothing => return Ok(Cost::Copy { bytes: 0 }),
-            Stands::Folder(_) | Stands::Mount { .. } => self.weigh(&self.all())?,
+            Stands::Folder(_) | Stands::Mount { .. } => {
+                weigh(&self.exchange.data, &self.exchange.leave_out())?
+            }
         };
         Ok(match self.shares()? {
             true => Cost::Clone {
@@ -177,18 +171,18 @@ impl Volume for Tree {
             }
             found = self.exchange.obstacles_of_clones()?;
             if found.is_empty() {
-                found.extend(self.room(&self.all())?);
+                found.extend(self.room(sys, &self.all())?);
             }
             return Ok(found);
         }
-        let sources = match self.exchange.receives() {
+        let sources = match self.exchange.receives()? {
             Some(received) if purpose == Purpose::BringBack => vec![received],
             _ => brought_back(self, sys, purpose)?,
         };
         found = self.exchange.obstacles(&sources)?;
         if found.is_empty() && purpose == Purpose::BringBack {
             for source in &sources {
-                found.extend(self.room(source)?);
+                found.extend(self.room(sys, source)?);
             }
         }
         Ok(found)
@@ -231,11 +225,10 @@ impl Volume for Tree {
         self.store().prepared()
     }
 
-    fn snapshot(&self, name: &SnapName) -> Vec<Action> {
+    fn snapshot(&self, name: &SnapName, _: &Label) -> Vec<Action> {
         vec![Action::CloneTree {
-            from: self.exchange.data.clone(),
+            from: self.all(),
             to: self.at(name),
-            leave_out: self.exchange.leave_out(),
             subvolume: false,
             seal: self.store().seal(name.as_str()),
             of: None,
@@ -258,7 +251,7 @@ impl Volume for Tree {
     }
 
     fn view(&self, name: &SnapName) -> View {
-        self.exchange.view(name)
+        View::of(self.at(name)).without(self.exchange.leave_out())
     }
 
     fn rollback(&self) -> Option<&dyn Rollback> {

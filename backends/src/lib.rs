@@ -28,9 +28,11 @@ pub mod host;
 pub mod mounts;
 pub mod name;
 pub mod papers;
+mod renaming;
 pub mod store;
 pub mod stream;
 pub mod tree;
+pub mod view;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -44,6 +46,7 @@ pub use action::Action;
 pub use cmd::{Cmd, RunError, System};
 pub use name::{NameError, SnapName, StageName};
 pub use stream::{Landing, Stream};
+pub use view::View;
 
 /// What can go wrong while asking about a volume or changing it.
 #[derive(Debug, thiserror::Error)]
@@ -186,31 +189,6 @@ pub enum Cost {
     },
 }
 
-/// How a snapshot is opened for reading. Most need nothing; a logical volume is activated and mounted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct View {
-    /// Where the captured tree can be read once `open` is performed.
-    pub path: PathBuf,
-    /// Names in its root that are not part of it.
-    pub leave_out: Vec<OsString>,
-    /// What makes it readable.
-    pub open: Vec<Action>,
-    /// What puts that away again.
-    pub close: Vec<Action>,
-}
-
-impl View {
-    /// All of what is at `path`, as it is.
-    pub fn of(path: PathBuf) -> View {
-        View {
-            path,
-            leave_out: Vec::new(),
-            open: Vec::new(),
-            close: Vec::new(),
-        }
-    }
-}
-
 /// Finds volumes of one kind. There is one of each, in [`DRIVERS`].
 pub trait Driver: fmt::Debug + Send + Sync {
     /// The word used in cluster.toml: "btrfs".
@@ -281,8 +259,8 @@ pub trait Volume: fmt::Debug + Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Takes the snapshot. What was written before has been synced.
-    fn snapshot(&self, name: &SnapName) -> Vec<Action>;
+    /// Takes the snapshot, which has `label`. What was written before has been synced.
+    fn snapshot(&self, name: &SnapName, label: &Label) -> Vec<Action>;
 
     /// Removes the snapshot. The caller has seen in [`Volume::find`] that it is there and ours.
     fn destroy(&self, name: &SnapName) -> Vec<Action>;
@@ -334,7 +312,8 @@ fn brought_back(volume: &dyn Volume, sys: &dyn System, purpose: Purpose) -> Resu
         Purpose::TakeBack => {
             let kept = volume.rollback().map(|rollback| rollback.kept(sys));
             let kept = kept.transpose()?.into_iter().flatten();
-            kept.map(|kept| View::of(kept.path)).collect()
+            let view = |kept| volume.rollback().map(|rollback| rollback.view_kept(&kept));
+            kept.filter_map(view).collect()
         }
     })
 }
@@ -356,8 +335,9 @@ pub enum Progress {
 
 /// Replaces a volume's content by a snapshot's, in two steps that can each be taken back.
 pub trait Rollback: fmt::Debug {
-    /// Makes a writable copy of the snapshot under `stage`, beside the data. Brokers may run.
-    fn stage(&self, from: &Snapshot, stage: &StageName, label: &Label) -> Vec<Action>;
+    /// Makes a writable copy of the snapshot under `stage`, beside the data. `view` is how the snapshot is read, for those
+    /// that clone a tree. Brokers may run.
+    fn stage(&self, from: &Snapshot, view: &View, stage: &StageName, label: &Label) -> Vec<Action>;
     /// Where the staged copy can be read, if it has to be compared with what was captured: a clone of a tree does, a
     /// snapshot of a snapshot does not.
     fn staged(&self, stage: &StageName) -> Option<PathBuf>;
@@ -374,6 +354,10 @@ pub trait Rollback: fmt::Debug {
     fn progress(&self, sys: &dyn System, of: &str, stage: &StageName) -> Result<Progress>;
     /// What former rollbacks keep beside the data. One that replaced nothing keeps nothing.
     fn kept(&self, sys: &dyn System) -> Result<Vec<Kept>>;
+    /// How what is kept is read.
+    fn view_kept(&self, kept: &Kept) -> View {
+        View::of(kept.path.clone())
+    }
     /// Whether a swap would replace nothing: nothing stood there when the volume was looked at. What is written of its stage
     /// is of no use once it has been swapped in, and [`Rollback::forget_kept`] removes it.
     fn keeps_nothing(&self) -> bool;
@@ -392,7 +376,7 @@ pub trait Rollback: fmt::Debug {
 pub struct Kept {
     /// The stage it is kept under.
     pub name: StageName,
-    /// Where it can be read.
+    /// Where it stands, for people: a folder, or the name of a volume.
     pub path: PathBuf,
     /// Its label, as given to [`Rollback::stage`].
     pub label: Option<Label>,
@@ -414,8 +398,8 @@ pub trait Hold: fmt::Debug {
 pub trait Joint: fmt::Debug {
     /// Volumes of one driver with the same key can be snapshotted in one call (for ZFS: the pool).
     fn key(&self) -> &str;
-    /// Takes `name` of all `volumes`, this one among them.
-    fn snapshot(&self, volumes: &[VolumeId], name: &SnapName) -> Result<Vec<Action>>;
+    /// Takes `name` of all `volumes`, this one among them, each with its label.
+    fn snapshot(&self, volumes: &[(VolumeId, Label)], name: &SnapName) -> Result<Vec<Action>>;
 }
 
 /// Every backend, asked in this order; the first that finds a volume has it.
@@ -427,10 +411,10 @@ pub fn driver(name: &str) -> Option<&'static dyn Driver> {
 }
 
 /// The volume of a data directory that is to receive a snapshot of another volume, of another folder or file system: what is
-/// staged is cloned out of `view`, whatever snapshot [`Rollback::stage`] is given. `at` is the id that the driver
-/// [`copy::Copy`] gave the directory that receives.
-pub fn receiving(at: &VolumeId, view: &View) -> Result<VolumeId> {
-    copy::receiving(at, view)
+/// staged is a clone of the view that [`Rollback::stage`] is given. `at` is the id that the driver [`copy::Copy`] gave the
+/// directory that receives, `from` the volume that has the snapshot.
+pub fn receiving(at: &VolumeId, from: &VolumeId, name: &SnapName) -> Result<VolumeId> {
+    copy::receiving(at, from, name)
 }
 
 /// The volume that `id` names. Looks at nothing.

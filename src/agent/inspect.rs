@@ -173,7 +173,7 @@ fn receive_one(posts: &Posts, node: NodeId, source: &Source) -> Result<Receiving
     let at = Copy
         .detect(tools, data)?
         .with_context(|| format!("{} has no folder around it", data.display()))?;
-    let volume = zeebe_snap_backends::receiving(&at.id(), &from.view(name))?;
+    let volume = zeebe_snap_backends::receiving(&at.id(), &source.volume, name)?;
     // What is not there cannot be weighed.
     let obstacles = match snapshot {
         Some(_) => zeebe_snap_backends::open(&volume)?.obstacles(tools, Purpose::BringBack)?,

@@ -45,13 +45,16 @@ pub fn stage(
     label: &Label,
 ) -> Done {
     let work = Work::begin(job, node, id)?;
-    open_source(job, source)?;
+    let view = open_source(job, source)?.view(&source.snapshot.name);
     let of = &source.snapshot.identity;
     match work.progress(of, stage)? {
         Progress::Staged => return Ok(ALREADY),
-        Progress::Untouched => {
-            work.do_all(&work.rollback()?.stage(&source.snapshot, stage, label))?
-        }
+        Progress::Untouched => work.do_all(&work.rollback()?.stage(
+            &source.snapshot,
+            &view,
+            stage,
+            label,
+        ))?,
         other => bail!("{id} is not as it was: {other:?}"),
     }
     work.expect(of, stage, &Progress::Staged)?;

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use zeebe_snap_backends::action::perform_all;
 use zeebe_snap_backends::{SnapName, VolumeId};
 
 use super::post::Posts;
@@ -18,11 +17,8 @@ pub fn damage(
 ) -> Result<Vec<Damage>> {
     let tools = &*posts.desk.tools;
     let view = zeebe_snap_backends::open(id)?.view(name);
-    perform_all(&view.open, tools, &|| false)?;
-    let damage = verify_snapshots(&view.path, &|| quitting.load(Ordering::SeqCst));
-    let closed = perform_all(&view.close, tools, &|| false);
-    let damage =
-        damage.with_context(|| format!("verify Zeebe's snapshots in {}", view.path.display()))?;
-    closed?;
-    Ok(damage)
+    let damage = view.read(tools, |path| {
+        verify_snapshots(path, &|| quitting.load(Ordering::SeqCst))
+    });
+    damage?.with_context(|| format!("verify Zeebe's snapshots in {view}"))
 }

@@ -139,7 +139,7 @@ impl Volume for Nested {
         self.store().prepared()
     }
 
-    fn snapshot(&self, name: &SnapName) -> Vec<Action> {
+    fn snapshot(&self, name: &SnapName, _: &Label) -> Vec<Action> {
         let cmd = btrfs(["subvolume", "snapshot", "-r"])
             .arg(&self.data)
             .arg(self.at(name.as_str()));
@@ -182,7 +182,7 @@ impl Keeps for Nested {
 }
 
 impl Rollback for Nested {
-    fn stage(&self, from: &Snapshot, stage: &StageName, label: &Label) -> Vec<Action> {
+    fn stage(&self, from: &Snapshot, _: &View, stage: &StageName, label: &Label) -> Vec<Action> {
         let copy = btrfs(["subvolume", "snapshot"])
             .arg(self.at(from.name.as_str()))
             .arg(self.at(stage.as_str()));
@@ -317,12 +317,12 @@ mod tests {
         mkdir -p -m 700 '/srv/zeebe 0/.zeebe-snap/data'
         install -m 600 /dev/stdin '/srv/zeebe 0/.zeebe-snap/data/zeebe-snap-20261123T014500Z.json'   # 49 bytes
         ");
-        insta::assert_snapshot!(lines(volume.snapshot(&snap)), @"btrfs subvolume snapshot -r '/srv/zeebe 0/data' '/srv/zeebe 0/.zeebe-snap/data/zeebe-snap-20261123T014500Z'");
+        insta::assert_snapshot!(lines(volume.snapshot(&snap, &Label::new())), @"btrfs subvolume snapshot -r '/srv/zeebe 0/data' '/srv/zeebe 0/.zeebe-snap/data/zeebe-snap-20261123T014500Z'");
         insta::assert_snapshot!(lines(volume.destroy(&snap)), @r"
         btrfs subvolume delete '/srv/zeebe 0/.zeebe-snap/data/zeebe-snap-20261123T014500Z'
         sync -f '/srv/zeebe 0/.zeebe-snap/data'
         ");
-        insta::assert_snapshot!(lines(volume.stage(&taken, &stage, &Label::new())), @r"
+        insta::assert_snapshot!(lines(volume.stage(&taken, &volume.view(&snap), &stage, &Label::new())), @r"
         mkdir -p -m 700 '/srv/zeebe 0/.zeebe-snap/data'
         install -m 600 /dev/stdin '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z.json'   # 56 bytes
         btrfs subvolume snapshot '/srv/zeebe 0/.zeebe-snap/data/zeebe-snap-20261123T014500Z' '/srv/zeebe 0/.zeebe-snap/data/restore-20261124T120000Z'

@@ -28,6 +28,8 @@ pub struct Within {
     /// The root of the subvolume, as it can be reached.
     subvolume: PathBuf,
     uuid: String,
+    /// Where the data lies in it; empty if it is all of it.
+    part: PathBuf,
     exchange: Exchange,
 }
 
@@ -49,12 +51,13 @@ impl Within {
         Ok(Some(Within {
             subvolume: subvolume.to_owned(),
             uuid,
-            exchange: exchange.out_of(Store::inside(subvolume), part),
+            part: part.to_owned(),
+            exchange,
         }))
     }
 
-    fn store(&self) -> &Store {
-        self.exchange.snapshots()
+    fn store(&self) -> Store {
+        Store::inside(&self.subvolume)
     }
 }
 
@@ -123,11 +126,11 @@ impl Volume for Within {
     }
 
     fn list(&self, sys: &dyn System) -> Result<Vec<Snapshot>> {
-        snapshots(sys, self.store())
+        snapshots(sys, &self.store())
     }
 
     fn find(&self, sys: &dyn System, name: &SnapName) -> Result<Option<Snapshot>> {
-        snapshot(sys, self.store(), name)
+        snapshot(sys, &self.store(), name)
     }
 
     fn prepare(&self, name: &SnapName, label: &Label) -> Vec<Action> {
@@ -138,7 +141,7 @@ impl Volume for Within {
         self.store().prepared()
     }
 
-    fn snapshot(&self, name: &SnapName) -> Vec<Action> {
+    fn snapshot(&self, name: &SnapName, _: &Label) -> Vec<Action> {
         let cmd = btrfs(["subvolume", "snapshot", "-r"])
             .arg(&self.subvolume)
             .arg(self.store().of(name.as_str()));
@@ -146,13 +149,13 @@ impl Volume for Within {
     }
 
     fn destroy(&self, name: &SnapName) -> Vec<Action> {
-        place::delete(self.store(), name.as_str())
+        place::delete(&self.store(), name.as_str())
     }
 
     fn unprepare(&self, name: &SnapName) -> Vec<Action> {
         let mut actions = self.store().forget_snapshot(name);
         let stages = self.exchange.store();
-        if stages != *self.store() {
+        if stages != self.store() {
             actions.extend(stages.remove_if_empty());
         }
         actions
@@ -163,7 +166,12 @@ impl Volume for Within {
     }
 
     fn view(&self, name: &SnapName) -> View {
-        self.exchange.view(name)
+        let all = self.store().of(name.as_str());
+        let path = match self.part == Path::new("") {
+            true => all,
+            false => all.join(&self.part),
+        };
+        View::of(path).without(self.exchange.leave_out())
     }
 
     fn rollback(&self) -> Option<&dyn Rollback> {
@@ -201,7 +209,8 @@ mod tests {
         Within {
             subvolume: subvolume.to_owned(),
             uuid: "26cadf4a".to_owned(),
-            exchange: Exchange::new(data, was).out_of(Store::inside(subvolume), part),
+            part: part.to_owned(),
+            exchange: Exchange::new(data, was),
         }
     }
 
@@ -218,8 +227,8 @@ mod tests {
             label: None,
         };
         let rollback = volume.rollback().unwrap();
-        let mut all = volume.snapshot(&snap);
-        all.extend(rollback.stage(&taken, &stage, &Label::new()));
+        let mut all = volume.snapshot(&snap, &Label::new());
+        all.extend(rollback.stage(&taken, &volume.view(&snap), &stage, &Label::new()));
         all.extend(rollback.swap(&stage));
         all.extend(rollback.discard(&stage));
         all.iter().map(|action| format!("{action}\n")).collect()

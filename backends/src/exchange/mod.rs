@@ -8,8 +8,7 @@ pub(crate) mod entries;
 mod obstacles;
 mod stands;
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -17,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::action::Action;
 use crate::cmd::System;
 use crate::store::{self, Store};
-use crate::tree::ByteString;
 use crate::{
-    Kept, Label, Obstacle, Progress, Result, Rollback, SnapName, Snapshot, StageName, View, btrfs,
+    Kept, Label, Obstacle, Progress, Result, Rollback, SnapName, Snapshot, StageName, View,
+    VolumeId, btrfs,
 };
 use entries::{Journal, Listing};
 pub use stands::{Stands, folder};
@@ -52,14 +51,10 @@ pub struct Exchange {
     by: By,
     /// What stood there when it was looked at.
     pub was: Stands,
-    /// Where snapshots are.
-    snapshots: Store,
-    /// Where the data lies in a snapshot; empty if it is all of it.
-    part: PathBuf,
     /// Whether it is a btrfs subvolume inside a bigger mount, and so is to be one again.
     #[serde(default, skip_serializing_if = "is_false")]
     subvolume: bool,
-    /// What is staged, whatever the snapshot, where it is of another volume.
+    /// What has the snapshot that is staged, where that is of another volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<Source>,
 }
@@ -68,12 +63,11 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// A tree to be cloned.
+/// A snapshot of another volume.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Source {
-    path: PathBuf,
-    /// Names in its root that are not part of it.
-    leave_out: Vec<ByteString>,
+    volume: VolumeId,
+    snapshot: SnapName,
 }
 
 impl Exchange {
@@ -89,28 +83,25 @@ impl Exchange {
 
     /// Of `data`, where `was` stands.
     pub(crate) fn new(data: &Path, was: Stands) -> Exchange {
-        let (by, store) = match was {
-            Stands::Mount { .. } => (By::Entry, Store::inside(data)),
-            Stands::Nothing | Stands::Folder(_) => (By::Name, Store::beside(data)),
+        let by = match was {
+            Stands::Mount { .. } => By::Entry,
+            Stands::Nothing | Stands::Folder(_) => By::Name,
         };
         Exchange {
             data: data.to_owned(),
             by,
             was,
-            snapshots: store,
-            part: PathBuf::new(),
             subvolume: false,
             source: None,
         }
     }
 
-    /// The same, receiving what is at `path` but for the names to `leave_out` in its root.
+    /// The same, receiving a snapshot of another volume.
     #[must_use]
-    pub fn receiving(self, path: &Path, leave_out: &[OsString]) -> Exchange {
-        let bytes = |name: &OsString| name.as_bytes().to_vec().into();
+    pub fn receiving(self, volume: &VolumeId, snapshot: &SnapName) -> Exchange {
         let source = Source {
-            path: path.to_owned(),
-            leave_out: leave_out.iter().map(bytes).collect(),
+            volume: volume.clone(),
+            snapshot: snapshot.clone(),
         };
         Exchange {
             source: Some(source),
@@ -119,39 +110,9 @@ impl Exchange {
     }
 
     /// What is received, if this is of another volume's snapshot.
-    pub fn receives(&self) -> Option<View> {
-        let name = |bytes: &ByteString| OsStr::from_bytes(bytes).to_owned();
-        self.source.as_ref().map(|source| View {
-            leave_out: source.leave_out.iter().map(name).collect(),
-            ..View::of(source.path.clone())
-        })
-    }
-
-    /// The same, where snapshots are in `snapshots`, and of something that the data is a `part` of.
-    #[must_use]
-    pub fn out_of(self, snapshots: Store, part: &Path) -> Exchange {
-        Exchange {
-            snapshots,
-            part: part.to_owned(),
-            ..self
-        }
-    }
-
-    /// Where snapshots are.
-    pub fn snapshots(&self) -> &Store {
-        &self.snapshots
-    }
-
-    /// How the data in a snapshot is read.
-    pub fn view(&self, name: &SnapName) -> View {
-        let all = self.snapshots.of(name.as_str());
-        View {
-            leave_out: self.leave_out(),
-            ..View::of(match self.part == Path::new("") {
-                true => all,
-                false => all.join(&self.part),
-            })
-        }
+    pub fn receives(&self) -> Result<Option<View>> {
+        let view = |source: &Source| Ok(crate::open(&source.volume)?.view(&source.snapshot));
+        self.source.as_ref().map(view).transpose()
     }
 
     /// Where trees are staged and kept.
@@ -222,20 +183,16 @@ impl Exchange {
 }
 
 impl Rollback for Exchange {
-    fn stage(&self, from: &Snapshot, stage: &StageName, label: &Label) -> Vec<Action> {
-        let (store, view) = (self.store(), self.receives());
-        let view = view.unwrap_or_else(|| self.view(&from.name));
+    fn stage(&self, from: &Snapshot, view: &View, stage: &StageName, label: &Label) -> Vec<Action> {
+        let store = self.store();
         let mut actions = store.begin_stage(stage, label, self.replaces());
-        actions.extend(view.open);
         actions.push(Action::CloneTree {
-            from: view.path,
+            from: view.clone(),
             to: store.of(stage.as_str()),
-            leave_out: view.leave_out,
             subvolume: self.subvolume,
             seal: store.seal(stage.as_str()),
             of: Some(from.identity.clone()),
         });
-        actions.extend(view.close);
         actions
     }
 
@@ -425,13 +382,13 @@ mod tests {
             subvolume: true,
             ..Exchange::new(Path::new("/srv/data"), Stands::Nothing)
         };
-        let exchange = exchange.receiving(Path::new("/mnt/other disk"), &["lost+found".into()]);
+        let view = View::of("/mnt/other disk".into()).without(vec!["lost+found".into()]);
         let from = Snapshot {
             name: SnapName::try_from("zeebe-snap-1".to_owned()).unwrap(),
             identity: "619bf1db".to_owned(),
             label: None,
         };
-        insta::assert_snapshot!(lines(exchange.stage(&from, &stage("restore-1"), &Label::new())), @r"
+        insta::assert_snapshot!(lines(exchange.stage(&from, &view, &stage("restore-1"), &Label::new())), @r"
         mkdir -p -m 700 /srv/.zeebe-snap/data
         btrfs subvolume create /srv/.zeebe-snap/data/restore-1 && cp -a --reflink=auto '/mnt/other disk'/. /srv/.zeebe-snap/data/restore-1/   # without lost+found
         ");

@@ -45,25 +45,25 @@ pub fn of_swaps(exchange: &Exchange, sources: &[View]) -> Result<Vec<Obstacle>> 
 /// What changes places, and the folders in which it does.
 fn moved(exchange: &Exchange, sources: &[View]) -> Result<Vec<PathBuf>> {
     let data = &exchange.data;
-    let live = View {
-        leave_out: exchange.leave_out(),
-        ..View::of(data.clone())
-    };
+    let live = View::of(data.clone()).without(exchange.leave_out());
     let mut paths = match exchange.by {
         By::Name => vec![exchange.around().to_owned()],
         By::Entry => vec![data.clone()],
     };
+    // Of what has to be attached a clone is moved, and not it itself.
     for view in sources.iter().chain([&live]) {
+        let Some(path) = view.standing() else {
+            continue;
+        };
         match exchange.by {
-            By::Name => paths.push(view.path.clone()),
-            By::Entry => paths.extend(entries(view)?),
+            By::Name => paths.push(path.to_owned()),
+            By::Entry => paths.extend(entries(path, view)?),
         }
     }
     Ok(paths)
 }
 
-fn entries(view: &View) -> Result<Vec<PathBuf>> {
-    let dir = &view.path;
+fn entries(dir: &Path, view: &View) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
         let entry = entry.map_err(Error::io("list", dir))?;

@@ -26,7 +26,8 @@ pub struct Task {
 pub enum What {
     Take(SnapName, Label),
     Destroy(SnapName),
-    Stage(Snapshot, StageName, Label),
+    /// Of the snapshot that this volume has.
+    Stage(VolumeId, Snapshot, StageName, Label),
     Discard(StageName),
     Swap(StageName),
     Reverse(StageName),
@@ -53,9 +54,14 @@ pub fn perform() {
     let volume = zeebe_snap_backends::open(&task.volume).unwrap();
     let rollback = volume.rollback().unwrap();
     let actions = match &task.what {
-        What::Take(name, label) => [volume.prepare(name, label), volume.snapshot(name)].concat(),
+        What::Take(name, label) => {
+            [volume.prepare(name, label), volume.snapshot(name, label)].concat()
+        }
         What::Destroy(name) => volume.destroy(name),
-        What::Stage(from, stage, label) => rollback.stage(from, stage, label),
+        What::Stage(source, from, stage, label) => {
+            let view = zeebe_snap_backends::open(source).unwrap().view(&from.name);
+            rollback.stage(from, &view, stage, label)
+        }
         What::Discard(stage) => rollback.discard(stage),
         What::Swap(stage) => rollback.swap(stage),
         What::Reverse(stage) => rollback.reverse(stage),

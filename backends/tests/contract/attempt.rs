@@ -1,10 +1,10 @@
 //! A rollback, taken step by step, and asked where it stands before and after each of them.
 
 use zeebe_snap_backends::{
-    Action, Kept, Label, Progress, Rollback, SnapName, Snapshot, StageName, Volume,
+    Action, Kept, Label, Progress, Rollback, SnapName, Snapshot, StageName, View, Volume,
 };
 
-use crate::snapshots::label;
+use crate::snapshots::{label, look_at};
 use crate::{host, perform, tree};
 
 /// A stage's name.
@@ -15,7 +15,7 @@ pub fn stage(name: &str) -> StageName {
 /// What is brought back.
 #[derive(Clone)]
 pub enum From {
-    Snapshot(Snapshot),
+    Snapshot(Snapshot, View),
     Kept(Kept),
 }
 
@@ -32,7 +32,10 @@ impl<'a> Attempt<'a> {
     pub fn of(volume: &'a dyn Volume, from: &SnapName, name: &str) -> Attempt<'a> {
         Attempt {
             rollback: volume.rollback().unwrap(),
-            from: From::Snapshot(volume.find(&host(), from).unwrap().unwrap()),
+            from: From::Snapshot(
+                volume.find(&host(), from).unwrap().unwrap(),
+                volume.view(from),
+            ),
             stage: stage(name),
             label: label(name),
         }
@@ -50,7 +53,7 @@ impl<'a> Attempt<'a> {
 
     pub fn identity(&self) -> &str {
         match &self.from {
-            From::Snapshot(from) => &from.identity,
+            From::Snapshot(from, _) => &from.identity,
             From::Kept(from) => &from.identity,
         }
     }
@@ -78,7 +81,7 @@ impl<'a> Attempt<'a> {
     pub fn stage(&self) {
         let (rollback, stage, label) = (self.rollback, &self.stage, &self.label);
         let actions = match &self.from {
-            From::Snapshot(from) => rollback.stage(from, stage, label),
+            From::Snapshot(from, view) => rollback.stage(from, view, stage, label),
             From::Kept(from) => rollback.take_kept(from, stage, label),
         };
         self.step(Progress::Untouched, actions, Progress::Staged);
@@ -107,7 +110,7 @@ impl<'a> Attempt<'a> {
     pub fn discard(&self) {
         let (rollback, stage) = (self.rollback, &self.stage);
         let (first, again) = match &self.from {
-            From::Snapshot(_) => (rollback.discard(stage), rollback.clear(stage)),
+            From::Snapshot(..) => (rollback.discard(stage), rollback.clear(stage)),
             From::Kept(from) => {
                 let back = || rollback.put_back(&from.name, stage);
                 (back(), back())
@@ -127,8 +130,15 @@ pub fn kept_as(volume: &dyn Volume, name: &str) -> Kept {
 
 /// What is kept: names, labels, and the trees themselves.
 pub fn kept(volume: &dyn Volume) -> Vec<(StageName, Option<Label>, tree::Seen)> {
-    let kept = volume.rollback().unwrap().kept(&host()).unwrap();
-    kept.into_iter()
-        .map(|kept| (kept.name, kept.label, tree::look(&kept.path, &[])))
+    let rollback = volume.rollback().unwrap();
+    let seen = |kept: Kept| {
+        let seen = look_at(&rollback.view_kept(&kept));
+        (kept.name, kept.label, seen)
+    };
+    rollback
+        .kept(&host())
+        .unwrap()
+        .into_iter()
+        .map(seen)
         .collect()
 }

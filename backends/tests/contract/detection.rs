@@ -55,11 +55,9 @@ fn actions(volume: &dyn Volume) -> String {
     let (name, label) = (snap("snap"), Label::new());
     let mut all = vec![
         volume.prepare(&name, &label),
-        volume.snapshot(&name),
+        volume.snapshot(&name, &label),
         volume.destroy(&name),
         volume.unprepare(&name),
-        volume.view(&name).open,
-        volume.view(&name).close,
     ];
     if let Some(rollback) = volume.rollback() {
         let stage = stage("stage");
@@ -75,7 +73,7 @@ fn actions(volume: &dyn Volume) -> String {
             identity: "identity".to_owned(),
         };
         all.extend([
-            rollback.stage(&from, &stage, &label),
+            rollback.stage(&from, &volume.view(&name), &stage, &label),
             rollback.swap(&stage),
             rollback.reverse(&stage),
             rollback.discard(&stage),
@@ -85,8 +83,7 @@ fn actions(volume: &dyn Volume) -> String {
             rollback.forget_kept(&kept.name),
         ]);
     }
-    let view = volume.view(&name);
-    format!("{all:?} {:?} {:?}", view.path, view.leave_out)
+    format!("{all:?} {:?}", volume.view(&name))
 }
 
 /// Each capability named here has its test in this suite: a backend that gains another one has to bring that along.

@@ -79,7 +79,7 @@ pub fn a_stopped_snapshot_is_none_or_whole<F: Fixture>() {
         perform(&volume.prepare(&name, &label("1")));
         let asked = AtomicU32::new(0);
         let stop = || asked.fetch_add(1, Ordering::Relaxed) >= patience;
-        let done = perform_all(&volume.snapshot(&name), &host(), &stop);
+        let done = perform_all(&volume.snapshot(&name, &label("1")), &host(), &stop);
         let is_there = volume.find(&host(), &name).unwrap().is_some();
         assert_eq!(is_there, done.is_ok(), "asked {patience} times: {done:?}");
         settle_snapshot(&fixture, &*volume, &format!("asked {patience} times"));
@@ -121,7 +121,7 @@ pub fn a_killed_stage_leaves_nothing<F: Fixture>() {
         tree::same(&fixture.look(), &new, when);
     };
     let from = volume.find(&host(), &name).unwrap().unwrap();
-    let stages = What::Stage(from, stage("restore-1"), label("restore-1"));
+    let stages = What::Stage(volume.id(), from, stage("restore-1"), label("restore-1"));
     cut_everywhere(&task(&*volume, stages), settle);
     attempt.stage();
     cut_everywhere(&task(&*volume, What::Discard(stage("restore-1"))), |when| {

@@ -215,7 +215,7 @@ fn a_file_system_that_cannot_exchange_names_is_in_the_way() {
             // It is one.
             let name = snap("zeebe-snap-1");
             perform(&volume.prepare(&name, &label("1")));
-            assert!(perform_all(&volume.snapshot(&name), &host(), &|| false).is_err());
+            assert!(perform_all(&volume.snapshot(&name, &label("1")), &host(), &|| false).is_err());
             perform(&volume.unprepare(&name));
         }
         assert_eq!(names(), before, "no trial is left");

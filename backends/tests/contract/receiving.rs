@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use zeebe_snap_backends::{
-    Action, DRIVERS, Driver, Progress, Purpose, SnapName, Snapshot, Volume, VolumeId, driver, open,
+    DRIVERS, Driver, Progress, Purpose, SnapName, Snapshot, Volume, VolumeId, driver, open,
     receiving,
 };
 
@@ -57,7 +57,7 @@ impl Source {
     /// The volume at `data` that receives this.
     fn onto(&self, data: &Path) -> Box<dyn Volume> {
         let at = driver("copy").unwrap().detect(&host(), data).unwrap();
-        let id = receiving(&at.unwrap().id(), &self.volume.view(&self.name)).unwrap();
+        let id = receiving(&at.unwrap().id(), &self.volume.id(), &self.name).unwrap();
         let text = serde_json::to_string(&id).unwrap();
         open(&serde_json::from_str::<VolumeId>(&text).unwrap()).unwrap()
     }
@@ -65,7 +65,7 @@ impl Source {
     fn attempt<'a>(&self, onto: &'a dyn Volume) -> Attempt<'a> {
         Attempt {
             rollback: onto.rollback().unwrap(),
-            from: From::Snapshot(self.snapshot()),
+            from: From::Snapshot(self.snapshot(), self.volume.view(&self.name)),
             stage: stage("restore-1"),
             label: label("restore-1"),
         }
@@ -252,10 +252,13 @@ fn what_is_received_is_known() {
     let attempt = source.attempt(&*volume);
     attempt.stage();
     let other = Attempt {
-        from: From::Snapshot(Snapshot {
-            identity: "of another snapshot".to_owned(),
-            ..source.snapshot()
-        }),
+        from: From::Snapshot(
+            Snapshot {
+                identity: "of another snapshot".to_owned(),
+                ..source.snapshot()
+            },
+            source.volume.view(&source.name),
+        ),
         ..source.attempt(&*volume)
     };
     other.is_unclear();
@@ -313,7 +316,12 @@ fn a_killed_stage_leaves_nothing() {
         let (was, before) = (look(), traces(&site, &data));
         let volume = source.onto(&data);
         let attempt = source.attempt(&*volume);
-        let what = What::Stage(source.snapshot(), stage("restore-1"), label("restore-1"));
+        let what = What::Stage(
+            source.volume.id(),
+            source.snapshot(),
+            stage("restore-1"),
+            label("restore-1"),
+        );
         cut_everywhere(&task(&*volume, what), |when| {
             assert_eq!(kept(&*found(&data)), [], "{when}");
             match attempt.progress() {
@@ -329,16 +337,4 @@ fn a_killed_stage_leaves_nothing() {
             tree::same_but_for_its_time(&look(), &was, when);
         });
     }
-}
-
-#[test]
-fn what_has_to_be_opened_first_is_refused() {
-    let site = Site::new();
-    let source = Source::rich(&site, "xfs");
-    let mut view = source.volume.view(&source.name);
-    view.open.push(Action::MakeDir("/view".into()));
-    let at = driver("copy")
-        .unwrap()
-        .detect(&host(), &site.dir().join("to"));
-    assert!(receiving(&at.unwrap().unwrap().id(), &view).is_err());
 }

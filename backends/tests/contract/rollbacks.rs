@@ -140,10 +140,13 @@ pub fn what_changed_since_the_look_is_unclear<F: Fixture>() {
     let attempt = Attempt::of(&*volume, &name, "restore-1");
     attempt.stage();
     let other = Attempt {
-        from: From::Snapshot(Snapshot {
-            identity: "of another snapshot".to_owned(),
-            ..volume.find(&host(), &name).unwrap().unwrap()
-        }),
+        from: From::Snapshot(
+            Snapshot {
+                identity: "of another snapshot".to_owned(),
+                ..volume.find(&host(), &name).unwrap().unwrap()
+            },
+            volume.view(&name),
+        ),
         ..Attempt::of(&*volume, &name, "restore-1")
     };
     other.is_unclear();

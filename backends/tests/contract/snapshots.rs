@@ -1,8 +1,10 @@
 //! Snapshots: taken, read, told from somebody else's, destroyed.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use zeebe_snap_backends::{Action, Label, SnapName, View, Volume, papers};
@@ -24,7 +26,7 @@ pub fn take(volume: &dyn Volume, name: &SnapName, label: &Label) -> tree::Seen {
     perform(&volume.prepare(name, label));
     let seen = tree::look(volume.data(), &volume.leave_out());
     perform(&[Action::Sync(volume.data().to_owned())]);
-    perform(&volume.snapshot(name));
+    perform(&volume.snapshot(name, label));
     seen
 }
 
@@ -35,17 +37,21 @@ pub fn remove(volume: &dyn Volume, name: &SnapName) {
 }
 
 /// Opens the snapshot, gives the folder to `read`, and puts it away.
-pub fn view<T>(volume: &dyn Volume, name: &SnapName, read: impl FnOnce(&View) -> T) -> T {
+pub fn view<T>(volume: &dyn Volume, name: &SnapName, read: impl FnOnce(&Path) -> T) -> T {
     let view = volume.view(name);
-    perform(&view.open);
-    let result = read(&view);
-    perform(&view.close);
-    result
+    let read = |path: &Path| Ok::<T, Infallible>(read(path));
+    view.read(&host(), read).unwrap().unwrap()
+}
+
+/// What is to be seen there.
+pub fn look_at(view: &View) -> tree::Seen {
+    let look = |path: &Path| Ok::<_, Infallible>(tree::look(path, &view.leave_out));
+    view.read(&host(), look).unwrap().unwrap()
 }
 
 /// The digests of the captured tree.
 pub fn captured(volume: &dyn Volume, name: &SnapName) -> tree::Seen {
-    view(volume, name, |view| tree::look(&view.path, &view.leave_out))
+    look_at(&volume.view(name))
 }
 
 /// What is listed: each name with its label, each found by its name, too.
@@ -120,9 +126,7 @@ pub fn all_of_the_data_is_in_a_snapshot<F: Fixture>() {
     let old = take(&*volume, &name, &label("1"));
     tree::same(&fixture.look(), &old, "taken");
     tree::same(&captured(&*volume, &name), &old, "captured");
-    assert!(view(&*volume, &name, |view| tree::keeps_its_hole(
-        &view.path
-    )));
+    assert!(view(&*volume, &name, tree::keeps_its_hole));
     let attempt = Attempt::of(&*volume, &name, "restore-1");
     attempt.stage();
     is_private(fixture.site(), fixture.data());
@@ -147,7 +151,7 @@ pub fn preparing_and_clearing_may_be_repeated<F: Fixture>() {
     assert_eq!(listed(&*volume), [], "nothing has been taken yet");
     twice(volume.prepare(&name, &label("1")));
     twice(vec![Action::Sync(volume.data().to_owned())]);
-    perform(&volume.snapshot(&name));
+    perform(&volume.snapshot(&name, &label("1")));
     assert_eq!(listed(&*volume), [(name.clone(), Some(label("1")))]);
     perform(&volume.destroy(&name));
     twice(volume.unprepare(&name));
@@ -220,10 +224,8 @@ pub fn a_page_of_a_killed_process_is_in_the_snapshot<F: Fixture>() {
         assert_eq!(line, "written\n");
         drop(writer);
         perform(&[Action::Sync(volume.data().to_owned())]);
-        perform(&volume.snapshot(&name));
-        let read = view(&*volume, &name, |view| {
-            fs::read(view.path.join("mapped.log"))
-        });
+        perform(&volume.snapshot(&name, &label(&text)));
+        let read = view(&*volume, &name, |path| fs::read(path.join("mapped.log")));
         let read = read.unwrap();
         for page in read.chunks(4096) {
             assert_eq!(&page[..4], text.as_bytes());

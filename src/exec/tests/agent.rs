@@ -2,6 +2,7 @@
 //!
 //! Must not know what was planned, or what goes wrong.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -106,7 +107,10 @@ impl Machine {
                 self.perform_all(&open(volume)?.prepare(snapshot, label))?;
             }
             Step::Snapshot {
-                volume, snapshot, ..
+                volume,
+                snapshot,
+                label,
+                ..
             } => {
                 let captured = self.brokers.iter().filter(|(_, broker)| {
                     Some(broker.data.as_path()) == open(volume).ok().as_ref().map(|it| it.data())
@@ -118,7 +122,7 @@ impl Machine {
                 if !up.is_empty() {
                     self.violated(format!("a snapshot of brokers that are up: {up:?}"));
                 }
-                self.perform_all(&open(volume)?.snapshot(snapshot))?;
+                self.perform_all(&open(volume)?.snapshot(snapshot, label))?;
                 let found = self
                     .find_snapshot(volume, snapshot)?
                     .context("no snapshot")?;
@@ -128,6 +132,7 @@ impl Machine {
                 );
                 return Ok(Fact::Snapshot {
                     identity: found.identity,
+                    with: BTreeMap::new(),
                     sync: Duration::ZERO,
                     snapshot: Duration::ZERO,
                 });
@@ -159,6 +164,7 @@ impl Machine {
                     .context("there is no such snapshot")?;
                 return Ok(digest());
             }
+            Step::Hold { volume, .. } => bail!("{volume} has no holds"),
             Step::KeepPapers {
                 set,
                 volume,
@@ -198,8 +204,10 @@ impl Machine {
                 match self.progress(volume, of, stage)? {
                     Progress::Staged => return Ok(Fact::None),
                     Progress::Untouched => {
+                        let view = open(&source.volume)?.view(&source.snapshot.name);
+                        let real = open(volume)?;
                         let actions =
-                            rollback(&*open(volume)?)?.stage(&source.snapshot, stage, label);
+                            rollback(&*real)?.stage(&source.snapshot, &view, stage, label);
                         self.perform_all(&actions)?;
                     }
                     other => bail!("it is not as it was: {other:?}"),

@@ -332,12 +332,11 @@ fn plan_restore(
     let seen = seen(machine);
     let sources = restore::to_receive(&seen, manifest);
     let receive = |(node, source): (NodeId, crate::plan::Source)| -> Result<(NodeId, Receiving)> {
-        let from = zeebe_snap_backends::open(&source.volume)?;
         let data = &machine.brokers.get(&node).context("a broker")?.data;
         let at = machine.volume_id(Lies::Folder, data);
         let receiving = Receiving {
             snapshot: machine.find_snapshot(&source.volume, &source.snapshot.name)?,
-            volume: zeebe_snap_backends::receiving(&at, &from.view(&source.snapshot.name))?,
+            volume: zeebe_snap_backends::receiving(&at, &source.volume, &source.snapshot.name)?,
             obstacles: Vec::new(),
         };
         Ok((node, receiving))

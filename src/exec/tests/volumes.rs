@@ -66,7 +66,11 @@ pub fn shape(id: &VolumeId) -> Result<Shape> {
             Lies::Mount => data.join(".zeebe-snap"),
             _ => store_beside(&data),
         },
-        snapshots: path(&exchange["snapshots"]["folder"])?,
+        snapshots: match lies {
+            Lies::Shared => path(&detail["subvolume"])?.join(".zeebe-snap"),
+            Lies::Mount => data.join(".zeebe-snap"),
+            _ => store_beside(&data),
+        },
         was: exchange["was"].clone(),
         lies,
         data,
@@ -96,19 +100,9 @@ impl Machine {
             Lies::Mount => ("copy", "mount"),
         };
         let was = self.stands(lies, data);
-        let snapshots = match lies {
-            Lies::Shared => Path::new(SHARED).join(".zeebe-snap"),
-            Lies::Mount => data.join(".zeebe-snap"),
-            Lies::Nested | Lies::Folder => store_beside(data),
-        };
-        let root = match lies {
-            Lies::Shared | Lies::Mount => snapshots.clone(),
-            Lies::Nested | Lies::Folder => data.with_file_name(".zeebe-snap"),
-        };
         let part = data.strip_prefix(SHARED).unwrap_or(Path::new(""));
         let exchange = json!({
             "data": data, "by": if lies == Lies::Mount { "entry" } else { "name" }, "was": was,
-            "snapshots": { "root": root, "folder": snapshots }, "part": part,
         });
         VolumeId {
             backend: backend.to_owned(),
@@ -116,7 +110,10 @@ impl Machine {
             detail: match lies {
                 Lies::Nested => json!({ "lies": "nested", "data": data, "was": was }),
                 Lies::Shared => {
-                    json!({ "lies": "within", "subvolume": SHARED, "uuid": uuid(self.root_of_shared()), "exchange": exchange })
+                    json!({
+                        "lies": "within", "subvolume": SHARED, "uuid": uuid(self.root_of_shared()), "part": part,
+                        "exchange": exchange,
+                    })
                 }
                 Lies::Folder | Lies::Mount => exchange,
             },
@@ -213,6 +210,7 @@ impl Machine {
                 }
                 None => ensure!(self.things.has(seal), "{} is gone", tree.display()),
             },
+            Action::Change(change) => bail!("no volume here plans {change:?}"),
             Action::CloneTree {
                 from,
                 to,
@@ -222,6 +220,7 @@ impl Machine {
                 ..
             } => {
                 ensure!(!self.things.has(to), "{} is there already", to.display());
+                let from = &from.path;
                 let source = self.things.tree(from).cloned();
                 let mut tree = self
                     .copy_of(&source.with_context(|| format!("{} is not there", from.display()))?);
