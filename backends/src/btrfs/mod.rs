@@ -16,6 +16,8 @@ pub(crate) use place::{
     create as create_subvolume, delete_if_there as delete_subvolume, is_subvolume_root,
 };
 
+pub(crate) use format::MAGIC as STREAM_MAGIC;
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};

@@ -19,6 +19,8 @@
 //!
 //! Must not know what a stream consists of, nor sets.
 
+pub mod blocks;
+pub mod kind;
 pub mod pipe;
 mod ship;
 
@@ -180,8 +182,11 @@ impl Head {
         };
         let named = |identity: String| {
             let there = landed.iter().find(|it| it.point.identity == identity);
-            // One that is not there has no name here, and is refused by what it is known by.
-            let name = there.map_or(self.name.clone(), |it| it.point.name.clone());
+            // One that is not there has no name here; its identity will do, and if not that, anything: it is refused.
+            let name = match there {
+                Some(it) => it.point.name.clone(),
+                None => SnapName::try_from(identity.clone()).unwrap_or(self.name.clone()),
+            };
             point(name, identity)
         };
         Shipment {
