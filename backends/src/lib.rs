@@ -28,10 +28,12 @@ pub mod host;
 pub mod mounts;
 pub mod name;
 pub mod papers;
+mod renames;
 mod renaming;
 pub mod store;
 pub mod tree;
 pub mod view;
+pub mod zfs;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -391,12 +393,12 @@ pub trait Hold: fmt::Debug {
 pub trait Joint: fmt::Debug {
     /// Volumes of one driver with the same key can be snapshotted in one call (for ZFS: the pool).
     fn key(&self) -> &str;
-    /// Takes `name` of all `volumes`, this one among them.
-    fn snapshot(&self, volumes: &[VolumeId], name: &SnapName) -> Result<Vec<Action>>;
+    /// Takes `name` of all `volumes`, this one among them, each with its label.
+    fn snapshot(&self, volumes: &[(VolumeId, Label)], name: &SnapName) -> Result<Vec<Action>>;
 }
 
 /// Every backend, asked in this order; the first that finds a volume has it.
-pub static DRIVERS: &[&dyn Driver] = &[&btrfs::Btrfs, &copy::Copy];
+pub static DRIVERS: &[&dyn Driver] = &[&btrfs::Btrfs, &zfs::Zfs, &copy::Copy];
 
 /// The driver called `name`.
 pub fn driver(name: &str) -> Option<&'static dyn Driver> {

@@ -18,6 +18,10 @@ pub struct Mount {
     pub root: PathBuf,
     /// "btrfs", "ext4".
     pub fstype: String,
+    /// What is mounted, by the file system's own word for it: a device, a dataset.
+    pub source: String,
+    /// The options of this mount, which are not the file system's: "rw,relatime".
+    pub options: String,
     /// The file system, as `major:minor`: the same for all mounts of it. (On btrfs stat(2) gives others, which differ from
     /// subvolume to subvolume.)
     pub device: String,
@@ -46,16 +50,15 @@ fn parse_line(line: &[u8]) -> Result<Mount> {
     };
     let fields: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
     let dash = fields.iter().position(|f| *f == b"-").ok_or_else(wrong)?;
-    let [device, root, point, fstype] = [2, 3, 4, dash + 1].map(|at| fields.get(at));
-    let (Some(device), Some(root), Some(point), Some(fstype)) = (device, root, point, fstype)
-    else {
-        return Err(wrong());
-    };
+    let field = |at: usize| fields.get(at).copied().ok_or_else(wrong);
+    let text = |at| -> Result<String> { Ok(unescape(field(at)?).to_string_lossy().into_owned()) };
     Ok(Mount {
-        point: unescape(point),
-        root: unescape(root),
-        fstype: String::from_utf8_lossy(fstype).into_owned(),
-        device: String::from_utf8_lossy(device).into_owned(),
+        device: text(2)?,
+        root: unescape(field(3)?),
+        point: unescape(field(4)?),
+        options: text(5)?,
+        fstype: text(dash + 1)?,
+        source: text(dash + 2)?,
     })
 }
 
@@ -144,6 +147,8 @@ mod tests {
         assert_eq!(mounts[1].point, Path::new("/srv/x y/m"));
         assert_eq!(mounts[1].fstype, "btrfs");
         assert_eq!(mounts[1].device, "0:39");
+        assert_eq!(mounts[1].source, "/dev/loop0");
+        assert_eq!(mounts[1].options, "rw,relatime");
         assert_eq!(below(&mounts, Path::new("/srv/x y")).len(), 1);
         assert!(below(&mounts, Path::new("/srv/x y/m")).is_empty());
     }

@@ -132,6 +132,8 @@ mod tree;
 mod undo_interrupted;
 #[path = "contract/undoing.rs"]
 mod undoing;
+#[path = "contract/zfs.rs"]
+mod zfs;
 
 /// What changes places in a swap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
