@@ -19,6 +19,9 @@ pub enum Layout {
     MountPoints,
     /// Folders of one btrfs subvolume, beside other things. Broker 1's is named by a symbolic link.
     SharedSubvolume,
+    /// Mount points of volumes that have snapshots: broker 0's is a ZFS dataset, broker 1's a thin volume with xfs. Broker 2's is
+    /// a folder of an ext4, which has none.
+    Volumes,
 }
 
 /// The data directories of a cluster.
@@ -66,6 +69,24 @@ impl Place {
                 }
                 symlink(place.data(1), place.link()).unwrap();
             }
+            Layout::Volumes => {
+                let name = rig.volumes();
+                let mut zfs = Command::new("zfs");
+                zfs.arg("create").arg("-o");
+                zfs.arg(format!("mountpoint={}", place.data(0).display()));
+                tool(zfs.arg(format!("{name}/data")));
+                let thin = ["-T", &format!("{name}/pool"), "-V", "2G", "-n", "data"];
+                tool(Command::new("lvcreate").args(["-q", "-y"]).args(thin));
+                let device = PathBuf::from(format!("/dev/{name}/data"));
+                tool(Command::new("mkfs.xfs").arg("-q").arg(&device));
+                rig.mount(&device, "rw", &place.data(1));
+                rig.mount(
+                    &rig.disk("disk-2", Kind::Ext4),
+                    "loop",
+                    &root.join("broker-2"),
+                );
+                fs::create_dir(place.data(2)).unwrap();
+            }
         }
         place
     }
@@ -100,6 +121,8 @@ impl Place {
                 self.data(broker).with_file_name(".zeebe-snap/data")
             }
             Layout::MountPoints => self.data(broker).join(".zeebe-snap"),
+            // The others' are in the volume itself.
+            Layout::Volumes => self.root().join("broker-2/.zeebe-snap/data"),
             Layout::SharedSubvolume => self.root().join(".zeebe-snap"),
         }
     }
@@ -144,7 +167,7 @@ impl Place {
                 );
             }
             Layout::Folders(_) | Layout::SharedSubvolume => fs::remove_dir_all(&data).unwrap(),
-            Layout::MountPoints => return self.lose_contents(broker),
+            Layout::MountPoints | Layout::Volumes => return self.lose_contents(broker),
         }
         assert!(!data.exists());
     }

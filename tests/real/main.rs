@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod addresses;
+mod carried;
 mod cluster;
 mod data_folder;
 mod every_instance_is_back;

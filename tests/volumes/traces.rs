@@ -1,0 +1,20 @@
+//! Every volume that there is, as the tools list them: what the program has left shows. Must not know what it leaves.
+
+use std::process::Command;
+
+use crate::cluster::Cluster;
+use crate::rig::tool;
+
+/// The names of all datasets, snapshots, bookmarks and logical volumes of the test, and whether each is mounted or active.
+pub fn volumes(cluster: &Cluster) -> Vec<String> {
+    let dir = cluster.dir().to_str().unwrap();
+    let name = format!("zeebesnaptest-{}", dir.rsplit('-').next().unwrap());
+    let mut zfs = Command::new("zfs");
+    zfs.args(["list", "-H", "-t", "all", "-o", "name,mounted", "-r", &name]);
+    let mut lvs = Command::new("lvs");
+    lvs.args(["--noheadings", "-o", "lv_name,lv_active", &name]);
+    let text = tool(&mut zfs) + &tool(&mut lvs);
+    let mut lines: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+    lines.sort();
+    lines
+}
