@@ -174,20 +174,23 @@ impl Cluster {
             .filter(|line| !line.contains(&format!(" {} ", self.state().display())))
             .collect();
         assert_eq!(ours.len(), 1, "mounts: {ours:?}");
+        assert_eq!(self.held_locks(), BTreeSet::new(), "locks that are held");
+    }
+
+    /// The locks of these brokers and volumes that somebody has.
+    pub fn held_locks(&self) -> BTreeSet<String> {
+        let folder = Path::new("/run/zeebe-snap");
+        let mut held = BTreeSet::new();
         for node in 0..BROKERS {
             let around = fs::metadata(self.place.data(node).parent().unwrap()).unwrap();
             let ours = format!("{}-{}-", around.dev(), around.ino());
-            for name in names(Path::new("/run/zeebe-snap"))
-                .into_iter()
-                .filter(|name| name.starts_with(&ours))
-            {
-                let lock = File::open(Path::new("/run/zeebe-snap").join(&name)).unwrap();
-                assert!(
-                    flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok(),
-                    "the lock {name} is held"
-                );
-            }
+            let all = names(folder).into_iter();
+            held.extend(all.filter(|name| name.starts_with(&ours)).filter(|name| {
+                let lock = File::open(folder.join(name)).unwrap();
+                flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()
+            }));
         }
+        held
     }
 }
 
