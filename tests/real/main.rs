@@ -22,6 +22,7 @@ mod init;
 mod install;
 mod instances;
 mod interrupted;
+#[allow(dead_code, reason = "tests/volumes has more layouts")]
 mod layout;
 mod mapped;
 mod other_layouts;

@@ -176,31 +176,6 @@ impl Cluster {
         assert_eq!(ours.len(), 1, "mounts: {ours:?}");
         assert_eq!(self.held_locks(), BTreeSet::new(), "locks that are held");
     }
-
-    /// The locks of these brokers and volumes that somebody has.
-    pub fn held_locks(&self) -> BTreeSet<String> {
-        let folder = Path::new("/run/zeebe-snap");
-        let mut held = BTreeSet::new();
-        for node in 0..BROKERS {
-            let around = fs::metadata(self.place.data(node).parent().unwrap()).unwrap();
-            let ours = format!("{}-{}-", around.dev(), around.ino());
-            let all = names(folder).into_iter();
-            held.extend(all.filter(|name| name.starts_with(&ours)).filter(|name| {
-                let lock = File::open(folder.join(name)).unwrap();
-                flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()
-            }));
-        }
-        held
-    }
-}
-
-fn names(folder: &Path) -> BTreeSet<String> {
-    let Ok(listing) = fs::read_dir(folder) else {
-        return BTreeSet::new();
-    };
-    listing
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect()
 }
 
 fn find_hidden(folder: &Path, found: &mut BTreeSet<PathBuf>) {

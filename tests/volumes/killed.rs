@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::broker::BROKERS;
 use crate::cluster::Cluster;
 use crate::processes::{agents, signal};
-use crate::round_trip::started;
+use crate::round_trip::{MIXED, started};
 use crate::traces::volumes;
 
 /// How long after its beginning a run is killed: `turn` of `of`, over about as long as it takes.
@@ -54,7 +54,7 @@ fn whole(cluster: &Cluster, arguments: &[&str]) -> Duration {
 #[ignore = "needs a kernel with ZFS and device-mapper: scripts/test runs it through scripts/vm"]
 fn runs_that_are_killed_are_settled() {
     const TIMES: u32 = 6;
-    let cluster = started();
+    let cluster = started(MIXED);
     let before = volumes(&cluster);
     let backup = whole(&cluster, &["backup"]);
     let restore = whole(&cluster, &["restore", "latest", "--yes"]);

@@ -6,6 +6,7 @@
 // A test ends by panicking, and says with `expect` what it had relied on.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bench;
 mod killed;
 mod round_trip;
 mod traces;
@@ -19,6 +20,8 @@ mod cluster;
 #[path = "../sweep/folder.rs"]
 #[allow(dead_code, reason = "not all of it is used here")]
 mod folder;
+#[path = "../sweep/locks.rs"]
+mod locks;
 #[path = "../sweep/processes.rs"]
 mod processes;
 

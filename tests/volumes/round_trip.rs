@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::broker::BROKERS;
 use crate::cluster::Cluster;
 use crate::folder::Generation;
-use crate::layout::Layout;
+use crate::layout::{Held, Layout};
 use crate::rig::tool;
 use crate::traces::volumes;
 
@@ -21,9 +21,12 @@ pub fn all_are_of(cluster: &Cluster, generation: Generation) {
     assert_eq!(cluster.offences(), "");
 }
 
+/// Three backends.
+pub const MIXED: [Held; 3] = [Held::Dataset, Held::Thin, Held::Folder];
+
 /// A cluster that runs on generation 1.
-pub fn started() -> Cluster {
-    let cluster = Cluster::create(Layout::Volumes);
+pub fn started(held: [Held; 3]) -> Cluster {
+    let cluster = Cluster::create(Layout::Volumes(held));
     for node in 0..BROKERS {
         cluster.start(node);
     }
@@ -33,7 +36,7 @@ pub fn started() -> Cluster {
 #[test]
 #[ignore = "needs a kernel with ZFS and device-mapper: scripts/test runs it through scripts/vm"]
 fn a_set_over_three_backends_comes_back_and_is_undone() {
-    let cluster = started();
+    let cluster = started(MIXED);
     let mounts = || {
         let of = |node| tool(Command::new("findmnt").arg(cluster.place.data(node)));
         [0, 1].map(of)

@@ -5,10 +5,15 @@ use std::process::Command;
 use crate::cluster::Cluster;
 use crate::rig::tool;
 
+/// The name of the test's pool and volume group.
+pub fn name(cluster: &Cluster) -> String {
+    let dir = cluster.dir().to_str().unwrap();
+    format!("zeebesnaptest-{}", dir.rsplit('-').next().unwrap())
+}
+
 /// The names of all datasets, snapshots, bookmarks and logical volumes of the test, and whether each is mounted or active.
 pub fn volumes(cluster: &Cluster) -> Vec<String> {
-    let dir = cluster.dir().to_str().unwrap();
-    let name = format!("zeebesnaptest-{}", dir.rsplit('-').next().unwrap());
+    let name = name(cluster);
     let mut zfs = Command::new("zfs");
     zfs.args(["list", "-H", "-t", "all", "-o", "name,mounted", "-r", &name]);
     let mut lvs = Command::new("lvs");
