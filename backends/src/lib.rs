@@ -31,6 +31,7 @@ pub mod papers;
 mod renames;
 mod renaming;
 pub mod store;
+pub mod stream;
 pub mod tree;
 pub mod view;
 pub mod zfs;
@@ -46,6 +47,7 @@ use serde::{Deserialize, Serialize};
 pub use action::Action;
 pub use cmd::{Cmd, RunError, System};
 pub use name::{NameError, SnapName, StageName};
+pub use stream::{Landing, Stream};
 pub use view::View;
 
 /// What can go wrong while asking about a volume or changing it.
@@ -77,6 +79,9 @@ pub enum Error {
     /// A tree could not be gone through, cloned or removed.
     #[error(transparent)]
     Tree(#[from] tree::TreeError),
+    /// A stream did not get through.
+    #[error(transparent)]
+    Pipe(#[from] stream::pipe::PipeError),
     /// The volume is not in the state the caller relies on. Nothing was changed.
     #[error("{0}")]
     State(String),
@@ -198,6 +203,20 @@ pub trait Driver: fmt::Debug + Send + Sync {
 
     /// The volume that `id` names. Looks at nothing.
     fn open(&self, id: &VolumeId) -> Result<Box<dyn Volume>>;
+
+    /// The place where streams of this kind land that `place` names, or `None` where it names nothing of this kind. It may be
+    /// one that is to be made. Reads only.
+    fn landing(&self, _sys: &dyn System, _place: &str) -> Result<Option<Box<dyn Landing>>> {
+        Ok(None)
+    }
+
+    /// The landing that `id` names. Looks at nothing.
+    fn open_landing(&self, id: &VolumeId) -> Result<Box<dyn Landing>> {
+        Err(Error::Id {
+            backend: id.backend.clone(),
+            why: "no streams land there".to_owned(),
+        })
+    }
 }
 
 /// A dataset, subvolume, logical volume or directory that holds one data directory.
@@ -365,18 +384,6 @@ pub struct Kept {
     pub label: Option<Label>,
     /// What the system knows it by, as in [`Snapshot::identity`].
     pub identity: String,
-}
-
-/// Sends and receives snapshots. Pipes between the two check both ends.
-pub trait Stream: fmt::Debug {
-    /// Writes `snap` to standard output; from `base`, only what changed since.
-    fn send(&self, snap: &SnapName, base: Option<&SnapName>) -> Cmd;
-    /// Writes the rest of a stream that was cut, where the tool can.
-    fn resume(&self, token: &str) -> Option<Cmd>;
-    /// Reads a stream from standard input into `snap` of this volume.
-    fn receive(&self, snap: &SnapName) -> Cmd;
-    /// Removes what a receive that was cut left behind.
-    fn abandon(&self, snap: &SnapName) -> Vec<Action>;
 }
 
 /// Holds, where the system has them.
