@@ -78,7 +78,12 @@ impl System for Host {
         })?;
         let begun = Instant::now();
         let expression = duct::cmd(program, cmd.arguments())
-            .full_env([("PATH", DIRS.join(":")), ("LC_ALL", "C.UTF-8".to_owned())])
+            .full_env([
+                ("PATH", DIRS.join(":")),
+                ("LC_ALL", "C.UTF-8".to_owned()),
+                // LVM complains of every file it did not open itself.
+                ("LVM_SUPPRESS_FD_WARNINGS", "1".to_owned()),
+            ])
             .stdout_capture()
             .stderr_capture()
             .unchecked()
