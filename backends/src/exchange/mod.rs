@@ -6,6 +6,7 @@
 
 pub(crate) mod entries;
 mod obstacles;
+mod room;
 mod stands;
 
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ use crate::{
     VolumeId, btrfs,
 };
 use entries::{Journal, Listing};
+pub use room::weigh;
 pub use stands::{Stands, folder};
 
 /// How a data directory and a staged tree change places.
