@@ -15,6 +15,12 @@ pub(crate) trait Named: fmt::Debug + Send + Sync {
     /// What has this name, if anything has: a guid or uuid, which no rename changes.
     fn identity(&self, sys: &dyn System, name: &str) -> Result<Option<String>>;
 
+    /// The same of several names, for a kind that can say it all at once.
+    fn identities(&self, sys: &dyn System, names: [&str; 3]) -> Result<[Option<String>; 3]> {
+        let [one, two, three] = names.map(|name| self.identity(sys, name));
+        Ok([one?, two?, three?])
+    }
+
     /// What it was made of: the identity of a snapshot. `None` if nothing was written down.
     fn made_of(&self, sys: &dyn System, name: &str) -> Result<Option<String>>;
 
@@ -121,11 +127,12 @@ impl<N: Named> Renaming<N> {
     }
 
     fn places(&self, sys: &dyn System) -> Result<Places> {
-        let at = |name: &str| self.named.identity(sys, name);
+        let names = [&self.live, &self.beside, &self.between()];
+        let [live, beside, between] = self.named.identities(sys, names.map(String::as_str))?;
         Ok(Places {
-            live: at(&self.live)?,
-            beside: at(&self.beside)?,
-            between: at(&self.between())?,
+            live,
+            beside,
+            between,
         })
     }
 
