@@ -26,6 +26,7 @@ pub mod exchange;
 pub mod files;
 mod fstab;
 pub mod host;
+pub mod lvm;
 pub mod mounts;
 pub mod name;
 mod namespaces;
@@ -398,7 +399,7 @@ pub trait Joint: fmt::Debug {
 }
 
 /// Every backend, asked in this order; the first that finds a volume has it.
-pub static DRIVERS: &[&dyn Driver] = &[&btrfs::Btrfs, &copy::Copy];
+pub static DRIVERS: &[&dyn Driver] = &[&btrfs::Btrfs, &lvm::Lvm, &copy::Copy];
 
 /// The driver called `name`.
 pub fn driver(name: &str) -> Option<&'static dyn Driver> {
