@@ -24,9 +24,12 @@ pub mod cmd;
 pub mod copy;
 pub mod exchange;
 pub mod files;
+mod fstab;
 pub mod host;
+pub mod lvm;
 pub mod mounts;
 pub mod name;
+mod namespaces;
 pub mod papers;
 mod renames;
 mod renaming;
@@ -405,7 +408,7 @@ pub trait Joint: fmt::Debug {
 }
 
 /// Every backend, asked in this order; the first that finds a volume has it.
-pub static DRIVERS: &[&dyn Driver] = &[&btrfs::Btrfs, &zfs::Zfs, &copy::Copy];
+pub static DRIVERS: &[&dyn Driver] = &[&btrfs::Btrfs, &zfs::Zfs, &lvm::Lvm, &copy::Copy];
 
 /// The driver called `name`.
 pub fn driver(name: &str) -> Option<&'static dyn Driver> {

@@ -18,13 +18,15 @@ pub struct Mount {
     pub root: PathBuf,
     /// "btrfs", "ext4".
     pub fstype: String,
-    /// What is mounted, by the file system's own word for it: a device, a dataset.
-    pub source: String,
-    /// The options of this mount, which are not the file system's: "rw,relatime".
-    pub options: String,
     /// The file system, as `major:minor`: the same for all mounts of it. (On btrfs stat(2) gives others, which differ from
     /// subvolume to subvolume.)
     pub device: String,
+    /// What is mounted, in the file system's own words: "/dev/mapper/vg-data", "pool/dataset".
+    pub source: String,
+    /// What mount(8) takes after `-o` to mount it so again: of the mount, then of the file system.
+    pub options: String,
+    /// "shared:2", "master:1": where mounts and unmounts of others arrive.
+    pub propagation: Vec<String>,
 }
 
 /// All mounts of this process's namespace, in the order they were made.
@@ -50,20 +52,41 @@ fn parse_line(line: &[u8]) -> Result<Mount> {
     };
     let fields: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
     let dash = fields.iter().position(|f| *f == b"-").ok_or_else(wrong)?;
-    let field = |at: usize| fields.get(at).copied().ok_or_else(wrong);
-    let text = |at| -> Result<String> { Ok(unescape(field(at)?).to_string_lossy().into_owned()) };
+    let (Some(before), Some([fstype, source, of_fs, ..])) =
+        (fields[..dash].get(2..), fields.get(dash + 1..))
+    else {
+        return Err(wrong());
+    };
+    let [device, root, point, of_mount, propagation @ ..] = before else {
+        return Err(wrong());
+    };
+    let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
     Ok(Mount {
-        device: text(2)?,
-        root: unescape(field(3)?),
-        point: unescape(field(4)?),
-        options: text(5)?,
-        fstype: text(dash + 1)?,
-        source: text(dash + 2)?,
+        point: unescape(point),
+        root: unescape(root),
+        fstype: text(fstype),
+        device: text(device),
+        source: unescape(source).to_string_lossy().into_owned(),
+        options: options(&text(of_mount), &text(of_fs)),
+        propagation: propagation.iter().map(|field| text(field)).collect(),
     })
 }
 
+/// Both say whether it can be written; what either forbids is forbidden.
+fn options(of_mount: &str, of_fs: &str) -> String {
+    let all = || of_mount.split(',').chain(of_fs.split(','));
+    let access = match all().any(|option| option == "ro") {
+        true => "ro",
+        false => "rw",
+    };
+    // The last is said by the kernel, and is not for it.
+    let rest = all().filter(|option| !["", "ro", "rw", "seclabel"].contains(option));
+    let all: Vec<&str> = std::iter::once(access).chain(rest).collect();
+    all.join(",")
+}
+
 /// The kernel writes blank, tab, newline and backslash as `\ooo`.
-fn unescape(field: &[u8]) -> PathBuf {
+pub(crate) fn unescape(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((first, tail)) = rest.split_first() {
@@ -148,7 +171,8 @@ mod tests {
         assert_eq!(mounts[1].fstype, "btrfs");
         assert_eq!(mounts[1].device, "0:39");
         assert_eq!(mounts[1].source, "/dev/loop0");
-        assert_eq!(mounts[1].options, "rw,relatime");
+        assert_eq!(mounts[1].options, "rw,relatime,subvolid=5,subvol=/");
+        assert_eq!(mounts[1].propagation, ["shared:4", "master:2"]);
         assert_eq!(below(&mounts, Path::new("/srv/x y")).len(), 1);
         assert!(below(&mounts, Path::new("/srv/x y/m")).is_empty());
     }

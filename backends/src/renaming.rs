@@ -15,7 +15,7 @@ pub(crate) trait Named: fmt::Debug + Send + Sync {
     /// What has this name, if anything has: a guid or uuid, which no rename changes.
     fn identity(&self, sys: &dyn System, name: &str) -> Result<Option<String>>;
 
-    /// What has each of these names.
+    /// The same of several names, for a kind that can say it all at once.
     fn identities(&self, sys: &dyn System, names: [&str; 3]) -> Result<[Option<String>; 3]> {
         let [one, two, three] = names.map(|name| self.identity(sys, name));
         Ok([one?, two?, three?])
@@ -138,9 +138,8 @@ impl<N: Named> Renaming<N> {
     }
 
     fn places(&self, sys: &dyn System) -> Result<Places> {
-        let between = self.between();
-        let names = [&self.live, &self.beside, &between].map(String::as_str);
-        let [live, beside, between] = self.named.identities(sys, names)?;
+        let names = [&self.live, &self.beside, &self.between()];
+        let [live, beside, between] = self.named.identities(sys, names.map(String::as_str))?;
         Ok(Places {
             live,
             beside,

@@ -124,6 +124,8 @@ mod copy;
 mod detection;
 #[path = "contract/interruptions.rs"]
 mod interruptions;
+#[path = "contract/lvm.rs"]
+mod lvm;
 #[path = "contract/obstacles.rs"]
 mod obstacles;
 #[path = "contract/receiving.rs"]

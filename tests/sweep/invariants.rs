@@ -4,17 +4,15 @@
 //! `status`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use rustix::fs::{FlockOperation, flock};
 
 use crate::broker::BROKERS;
 use crate::cluster::Cluster;
 use crate::folder::Generation;
 use crate::layout::Layout;
+use crate::locks::names;
 use crate::rig::tool;
 
 /// What stands beside the data of broker 0 and is none of ours: put there before the first run, and never touched.

@@ -6,6 +6,7 @@
 
 pub(crate) mod entries;
 mod obstacles;
+mod room;
 mod stands;
 mod steps;
 
@@ -24,6 +25,7 @@ use crate::{
     VolumeId, btrfs,
 };
 use entries::{Journal, Listing};
+pub use room::weigh;
 pub use stands::{Stands, folder};
 use steps::{Folders, Steps};
 

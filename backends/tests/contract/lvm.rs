@@ -1,0 +1,286 @@
+//! lvm: a data directory that is the mount point of its own thin volume, or a folder on one.
+
+use std::fs;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use zeebe_snap_backends::{SnapName, Volume};
+
+use crate::apart::Cut;
+use crate::site::{ODD, Site, answer, furnish, run};
+use crate::snapshots::{label, take};
+use crate::{Fixture, Moves, snap};
+
+mod thin_xfs {
+    contract!(#[ignore = "needs a kernel with device-mapper: scripts/vm runs it"] super::Whole<super::Xfs>);
+}
+
+mod thin_ext4 {
+    contract!(#[ignore = "needs a kernel with device-mapper: scripts/vm runs it"] super::Whole<super::Ext4>);
+}
+
+mod thin_folder {
+    contract!(
+        #[ignore = "needs a kernel with device-mapper: scripts/vm runs it"]
+        super::Folder
+    );
+}
+
+/// How commands begin that change nothing.
+const LOOKS: &[&str] = &["lvs ", "lvmconfig ", "dmsetup status "];
+
+/// A kind of file system.
+trait Kind {
+    const NAME: &'static str;
+    /// What is in the root of one, and not the data's.
+    const IN_ROOT: &'static [&'static str];
+    /// How one is looked at that has the uuid of another.
+    const READ: &'static str;
+}
+
+struct Xfs;
+
+impl Kind for Xfs {
+    const NAME: &'static str = "xfs";
+    const IN_ROOT: &'static [&'static str] = &[];
+    const READ: &'static str = "ro,norecovery,nouuid";
+}
+
+struct Ext4;
+
+impl Kind for Ext4 {
+    const NAME: &'static str = "ext4";
+    const IN_ROOT: &'static [&'static str] = &["lost+found"];
+    const READ: &'static str = "ro,noload";
+}
+
+/// A volume group with a thin pool.
+struct Group {
+    site: Site,
+    name: String,
+}
+
+impl Group {
+    fn new() -> Group {
+        let site = Site::new();
+        let name = site.group();
+        let pool = format!("{name}/pool");
+        run("lvcreate", &[&"-q", &"-y", &"-l", &"85%FREE", &"-T", &pool]);
+        Group { site, name }
+    }
+
+    fn lv(&self, name: &str) -> String {
+        format!("{}/{name}", self.name)
+    }
+
+    fn node(&self, name: &str) -> PathBuf {
+        Path::new("/dev").join(&self.name).join(name)
+    }
+
+    /// A new thin volume.
+    fn volume(&self, name: &str, size: &str) {
+        let pool = self.lv("pool");
+        run(
+            "lvcreate",
+            &[&"-q", &"-y", &"-V", &size, &"-T", &pool, &"-n", &name],
+        );
+    }
+
+    /// A new one with a file system of `kind` on it, mounted.
+    fn mounted(&self, name: &str, kind: &str, at: impl AsRef<Path>) -> PathBuf {
+        self.volume(name, "400m");
+        let node = self.node(name);
+        run(&format!("mkfs.{kind}"), &[&"-q", &node]);
+        self.site.mount(&node, "noatime", at)
+    }
+
+    /// All there are, and what is written on them.
+    fn names(&self) -> Vec<String> {
+        let words = ["--noheadings", "-o", "lv_name,lv_tags", "--separator", " "];
+        let mut all: Vec<&dyn AsRef<std::ffi::OsStr>> = Vec::new();
+        all.extend(words.iter().map(|word| word as &dyn AsRef<std::ffi::OsStr>));
+        all.push(&self.name);
+        let lines = answer("lvs", &all);
+        lines.lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    /// The one that is called `name` by the program, which adds what it belongs to.
+    fn called(&self, name: &str) -> String {
+        let all = self.names();
+        let names = all.iter().filter_map(|line| line.split(' ').next());
+        let found: Vec<&str> = names
+            .filter(|found| {
+                found
+                    .rsplit_once('.')
+                    .is_some_and(|(first, _)| first == name)
+            })
+            .collect();
+        let [found] = <[&str; 1]>::try_from(found).unwrap();
+        found.to_owned()
+    }
+
+    fn remove(&self, name: &str) {
+        run("lvremove", &[&"-q", &"-y", &self.lv(name)]);
+    }
+
+    /// A snapshot with nothing written on it, one in the place of ours, and one that can be written to.
+    fn strangers(&self, volume: &dyn Volume) -> Vec<SnapName> {
+        let [unlabelled, replaced, thawed] = [
+            "zeebe-snap-unlabelled",
+            "zeebe-snap-replaced",
+            "zeebe-snap-thawed",
+        ]
+        .map(snap);
+        for name in [&unlabelled, &replaced, &thawed] {
+            take(volume, name, &label("of ours"));
+        }
+        for name in [&unlabelled, &replaced] {
+            let lv = self.called(name.as_str());
+            self.remove(&lv);
+            match name == &unlabelled {
+                true => run(
+                    "lvcreate",
+                    &[&"-q", &"-y", &"-s", &"-n", &lv, &self.lv("data")],
+                ),
+                false => self.volume(&lv, "4m"),
+            }
+        }
+        let lv = self.lv(&self.called(thawed.as_str()));
+        run("lvchange", &[&"-q", &"-prw", &lv]);
+        vec![unlabelled, replaced, thawed]
+    }
+
+    fn elsewhere(&self) -> Vec<PathBuf> {
+        let on_a_disk = self.site.mounted("ext4", "on a disk");
+        let foreign = self.site.foreign();
+        vec![
+            on_a_disk.join("missing"),
+            on_a_disk,
+            foreign.join("missing"),
+            foreign,
+        ]
+    }
+}
+
+/// All of a thin volume, at the data directory.
+struct Whole<K> {
+    group: Group,
+    data: PathBuf,
+    kind: PhantomData<K>,
+}
+
+impl<K: Kind> Fixture for Whole<K> {
+    const DRIVER: &'static str = "lvm";
+    const CAPABILITIES: &'static [&'static str] = &["rollback"];
+    const LEAVES_OUT: &'static [&'static str] = K::IN_ROOT;
+    const MOVES: Moves = Moves::Volume;
+    const CUT: Cut = Cut::Commands { looks: LOOKS };
+
+    fn fresh() -> Whole<K> {
+        let group = Group::new();
+        let data = group.mounted("data", K::NAME, Path::new("mnt").join(ODD));
+        furnish(data.parent().unwrap());
+        let kind = PhantomData;
+        Whole { group, data, kind }
+    }
+
+    fn site(&self) -> &Site {
+        &self.group.site
+    }
+
+    fn data(&self) -> &Path {
+        &self.data
+    }
+
+    fn another(&self) -> PathBuf {
+        self.group.mounted("another", K::NAME, "another")
+    }
+
+    fn strangers(&self, volume: &dyn Volume) -> Vec<SnapName> {
+        self.group.strangers(volume)
+    }
+
+    fn elsewhere(&self) -> Vec<PathBuf> {
+        self.group.elsewhere()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.group.names()
+    }
+
+    fn beside<T>(&self, name: &str, read: impl FnOnce(&Path) -> T) -> T {
+        let name = self.group.called(name);
+        let (lv, at) = (self.group.lv(&name), self.site().dir().join("beside"));
+        fs::create_dir(&at).unwrap();
+        run("lvchange", &[&"-q", &"-ay", &"-K", &lv]);
+        run("mount", &[&"-o", &K::READ, &self.group.node(&name), &at]);
+        let said = read(&at);
+        run("umount", &[&at]);
+        run("lvchange", &[&"-q", &"-an", &lv]);
+        fs::remove_dir(&at).unwrap();
+        said
+    }
+
+    fn move_beside(&self, name: &str, to: &str) {
+        let from = self.group.called(name);
+        let to = from.replace(name, to);
+        run("lvrename", &[&"-q", &self.group.name, &from, &to]);
+    }
+
+    fn make_beside(&self, other: &str, name: &str) {
+        let other = self.group.called(other);
+        let tail = other.rsplit_once('.').unwrap().1;
+        self.group.volume(&format!("{name}.{tail}"), "4m");
+    }
+
+    fn remove_beside(&self, name: &str) {
+        self.group.remove(&self.group.called(name));
+    }
+}
+
+/// A folder among others on a thin volume.
+struct Folder {
+    group: Group,
+    data: PathBuf,
+}
+
+impl Fixture for Folder {
+    const DRIVER: &'static str = "lvm";
+    const CAPABILITIES: &'static [&'static str] = &["rollback"];
+    const CUT: Cut = Cut::CommandsAndOwnCalls { looks: LOOKS };
+    const TOGETHER: bool = true;
+
+    fn fresh() -> Folder {
+        let group = Group::new();
+        let data = group.mounted("data", "xfs", "mnt").join(ODD);
+        furnish(data.parent().unwrap());
+        fs::create_dir(&data).unwrap();
+        Folder { group, data }
+    }
+
+    fn site(&self) -> &Site {
+        &self.group.site
+    }
+
+    fn data(&self) -> &Path {
+        &self.data
+    }
+
+    fn another(&self) -> PathBuf {
+        let another = self.data.with_file_name("another");
+        fs::create_dir(&another).unwrap();
+        another
+    }
+
+    fn strangers(&self, volume: &dyn Volume) -> Vec<SnapName> {
+        self.group.strangers(volume)
+    }
+
+    fn elsewhere(&self) -> Vec<PathBuf> {
+        self.group.elsewhere()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.group.names()
+    }
+}
