@@ -61,7 +61,7 @@ machine_start() {
   # The host's files. It ends when the emulator does.
   rm -f "$folder/files"
   setpriv --pdeathsig KILL /usr/lib/qemu/virtiofsd --socket-path="$folder/files" -o source=/ -o sandbox=chroot -o xattr \
-    -o cache=auto -o log_level=err </dev/null >"$folder/virtiofsd.log" 2>&1 &
+    -o cache=always -o timeout=1 -o log_level=err </dev/null >"$folder/virtiofsd.log" 2>&1 &
   machine_children+=($!)
   until [[ -S $folder/files ]]; do
     kill -0 "$!" 2>/dev/null || break
@@ -73,7 +73,7 @@ machine_start() {
     -chardev "socket,id=files,path=$folder/files" -device vhost-user-fs-pci,chardev=files,tag=host \
     -chardev "pipe,id=bell,path=$folder/doorbell" -device virtio-serial-pci -device virtserialport,chardev=bell \
     -kernel "$VM_KERNEL/vmlinuz" -initrd "$folder/initramfs.cpio" \
-    -append "console=ttyS0 quiet panic=-1 oops=panic mitigations=off" </dev/null >"$folder/qemu.log" 2>&1 &
+    -append "console=ttyS0 quiet panic=-1 oops=panic mitigations=off no_timer_check" </dev/null >"$folder/qemu.log" 2>&1 &
   machine_children+=($!)
   echo $! >"$folder/pid"
 }
@@ -108,15 +108,18 @@ machine_no_kvm() {
   echo "$cache/vm-no-kvm-$(uname -r)"
 }
 
+# machine_lives FOLDER: a process of somebody else may have got its pid since.
 machine_lives() {
-  [[ -e $1/pid ]] && kill -0 "$(<"$1/pid")" 2>/dev/null
+  local pid words=()
+  { read -r pid <"$1/pid" && mapfile -d '' words <"/proc/$pid/cmdline"; } 2>/dev/null || return 1
+  [[ " ${words[*]} " == *",path=$1/doorbell "* ]]
 }
 
-# machine_wait FOLDER SECONDS: until it is ready for jobs.
+# machine_wait FOLDER SECONDS: until the one that was started is ready for jobs.
 machine_wait() {
   local deadline=$((SECONDS + $2))
   until [[ -e $1/guest/ready ]]; do
-    if ! machine_lives "$1"; then
+    if ! kill -0 "${machine_children[-1]}" 2>/dev/null; then
       say "the machine has ended while it booted"
       return 1
     elif ((SECONDS > deadline)); then
