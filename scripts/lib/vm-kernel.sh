@@ -64,7 +64,7 @@ make_vm_kernel() (
   cd "$source/zfs-$zfs"
   {
     nice ./configure CC=gcc-12 --with-config=kernel --with-linux="$source/$common" --with-linux-obj="$source/$headers" &&
-      nice make -s "-j$(nproc)" KCFLAGS=-g0
+      nice make -s "-j$(nproc)"
   } >"$new/log" 2>&1 </dev/null || die "ZFS could not be compiled: $(tail -n 20 "$new/log")"
 
   mv "$new/root/lib/modules" "$new/vm/lib/"

@@ -15,18 +15,18 @@ machine_pause() {
   read -rt 0.05 -u "$machine_pause" || true
 }
 
-# machine_boot FOLDER MEMORY IDLE WRITABLE...: boots one that ends itself after IDLE seconds without a job. Its processes
+# machine_boot FOLDER MEMORY CPUS IDLE WRITABLE...: boots one that ends itself after IDLE seconds without a job. Its processes
 # end with this one; their pids are in $machine_children.
 machine_boot() {
   if machine_may_have_kvm; then
-    machine_start "$1" "$2" "$3" -accel kvm -cpu host -- "${@:4}"
+    machine_start "$1" "$2" "$3" "$4" -accel kvm -cpu host -- "${@:5}"
     machine_wait "$1" 60 && return
     machine_tell "$1"
     machine_kill
     say "so this machine's processor cannot be used, and from now on everything is emulated (to try again, remove $(machine_no_kvm))"
     : >"$(machine_no_kvm)"
   fi
-  machine_start "$1" "$2" "$3" -accel tcg,thread=multi -cpu max -- "${@:4}"
+  machine_start "$1" "$2" "$3" "$4" -accel tcg,thread=multi -cpu max -- "${@:5}"
   machine_wait "$1" 300 && return
   machine_tell "$1"
   return 1
@@ -42,10 +42,10 @@ machine_kill() {
 }
 
 machine_children=()
-# machine_start FOLDER MEMORY IDLE ARGUMENT... -- WRITABLE...
+# machine_start FOLDER MEMORY CPUS IDLE ARGUMENT... -- WRITABLE...
 machine_start() {
-  local folder=$1 memory=$2 idle=$3 accelerator=()
-  shift 3
+  local folder=$1 memory=$2 cpus=$3 idle=$4 accelerator=()
+  shift 4
   while [[ $1 != -- ]]; do
     accelerator+=("$1")
     shift
@@ -67,7 +67,7 @@ machine_start() {
     kill -0 "$!" 2>/dev/null || break
     machine_pause
   done
-  setpriv --pdeathsig KILL qemu-system-x86_64 "${accelerator[@]}" -smp 2 -m "$memory" -nodefaults -no-user-config \
+  setpriv --pdeathsig KILL qemu-system-x86_64 "${accelerator[@]}" -smp "$cpus" -m "$memory" -nodefaults -no-user-config \
     -no-reboot -display none -serial "file:$folder/console" \
     -object "memory-backend-memfd,id=memory,size=$memory,share=on" -numa node,memdev=memory \
     -chardev "socket,id=files,path=$folder/files" -device vhost-user-fs-pci,chardev=files,tag=host \
