@@ -8,8 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
+use super::origin::Kind;
 use super::report::Report;
-use super::{lvchange, names};
+use super::{cow, lvchange, names};
 use crate::cmd::{System, quote};
 use crate::view::{Attach, mount_apart};
 use crate::{Error, Result};
@@ -43,6 +44,7 @@ pub struct Reader {
     pub vg: String,
     pub name: String,
     pub fstype: String,
+    pub kind: Kind,
 }
 
 impl Reader {
@@ -89,8 +91,12 @@ impl Attach for Reader {
         // Counted first: what is counted is put away, however it ends here.
         let count = readers.entry(self.lv()).or_default();
         *count += 1;
-        if *count == 1 {
-            sys.run(&lvchange(["-ay", "-K"], &self.lv()))?;
+        match self.kind {
+            Kind::Thick => cow::is_whole(sys, &self.vg, &self.name)?,
+            Kind::Thin if *count == 1 => {
+                sys.run(&lvchange(["-ay", "-K"], &self.lv()))?;
+            }
+            Kind::Thin => {}
         }
         let node = names::node(&self.vg, &self.name);
         mount_apart(&node.to_string_lossy(), &self.fstype, self.options())
@@ -105,7 +111,11 @@ impl Attach for Reader {
             }
             _ => {
                 readers.remove(&self.lv());
-                self.put_away(sys)
+                match self.kind {
+                    // It may have been run over while it was read.
+                    Kind::Thick => cow::is_whole(sys, &self.vg, &self.name),
+                    Kind::Thin => self.put_away(sys),
+                }
             }
         }
     }
@@ -117,11 +127,14 @@ impl Attach for Reader {
             .iter()
             .map(|option| format!(",{option}"))
             .collect();
-        format!(
-            "{} && mount -t {} -o ro{options} {} /mnt",
-            lvchange(["-ay", "-K"], &self.lv()),
+        let mount = format!(
+            "mount -t {} -o ro{options} {} /mnt",
             self.fstype,
             quote(node.as_os_str())
-        )
+        );
+        match self.kind {
+            Kind::Thick => mount,
+            Kind::Thin => format!("{} && {mount}", lvchange(["-ay", "-K"], &self.lv())),
+        }
     }
 }

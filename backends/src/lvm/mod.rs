@@ -1,12 +1,14 @@
 //! lvm: snapshots of the logical volume whose file system holds a data directory.
 //!
 //! How the directory lies decides how it is brought back: the mount point of its own thin volume changes places with a
-//! snapshot of a snapshot (room `whole`); anything else gets a clone of its tree (room `within`). LVM is told what to do and
+//! snapshot of a snapshot (room `whole`); anything else gets a clone of its tree (room `within`), and what is not thin always:
+//! a merge would use the snapshot up. LVM is told what to do and
 //! asked what there is (room `report`), and never repaired; none of its commands is ever killed. Must not know sets or
 //! brokers: what a label says is its writer's business.
 
 mod attach;
 mod beside;
+mod cow;
 mod names;
 mod origin;
 mod place;
@@ -23,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cmd::{Cmd, System};
 use crate::{Driver, Error, Result, Volume, VolumeId, mounts};
-use origin::Origin;
+use origin::{Kind, Origin};
 use whole::Whole;
 use within::Within;
 
@@ -57,7 +59,7 @@ impl Driver for Lvm {
             return Ok(None);
         };
         let is_all = mount.point == dir && mount.root == Path::new("/");
-        Ok(Some(match is_all {
+        Ok(Some(match is_all && origin.kind == Kind::Thin {
             true => Box::new(Whole::new(origin, mount)),
             false => Box::new(Within::of(dir, mount, origin)?),
         }))

@@ -15,10 +15,7 @@ const NEARLY_FULL: f64 = 90.0;
 const LOWEST_THRESHOLD: f64 = 50.0;
 
 /// What is in the way of a snapshot of `origin`, or of one of its snapshots.
-pub fn obstacles_of(sys: &dyn System, origin: &Origin) -> Result<Vec<Obstacle>> {
-    if let Some(obstacle) = origin.name_obstacle() {
-        return Ok(vec![obstacle]);
-    }
+pub fn obstacles(sys: &dyn System, origin: &Origin) -> Result<Vec<Obstacle>> {
     let report = origin.report(sys)?;
     let pool = pool_of(origin, &report)?;
     let lv = origin.lv(&pool.name);

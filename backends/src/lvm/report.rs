@@ -10,8 +10,8 @@ use crate::cmd::{Cmd, System};
 use crate::{Error, Result};
 
 /// What is asked for (lvs(8)). Unknown, as of a volume that is not active, is empty or `-1`.
-const FIELDS: &str = "lv_name,lv_uuid,lv_attr,lv_layout,pool_lv,lv_size,lv_metadata_size,data_percent,metadata_percent,\
-    transaction_id,lv_device_open,lv_health_status,lv_check_needed,lv_tags";
+const FIELDS: &str = "lv_name,lv_uuid,lv_attr,lv_layout,pool_lv,origin_uuid,lv_size,lv_metadata_size,data_percent,metadata_percent,\
+    transaction_id,lv_device_open,lv_health_status,lv_check_needed,lv_snapshot_invalid,lv_tags,vg_free";
 
 /// One logical volume.
 #[derive(Debug, Clone)]
@@ -22,13 +22,15 @@ pub struct Row {
     attr: String,
     /// "thin,sparse", "linear".
     layout: String,
+    /// Of what it is a copy-on-write snapshot.
+    pub origin: Option<String>,
     /// The thin pool it is in.
     pub pool: Option<String>,
     /// Bytes.
     pub size: u64,
     /// Of a thin pool's metadata.
     pub metadata_size: u64,
-    /// How much of a thin pool is used.
+    /// How much of a thin pool is used, or of a copy-on-write snapshot.
     pub data_percent: Option<f64>,
     /// How much of a thin pool's metadata is.
     pub metadata_percent: Option<f64>,
@@ -39,14 +41,28 @@ pub struct Row {
     /// What is wrong with it, in LVM's words.
     pub health: Option<String>,
     pub check_needed: bool,
+    /// A copy-on-write snapshot that was run over: nothing is left in it.
+    pub invalid: bool,
     pub marks: Marks,
     /// All that is written on it.
     pub tags: Vec<String>,
+    /// Of its group, in bytes.
+    pub vg_free: u64,
 }
 
 impl Row {
     pub fn is_thin(&self) -> bool {
         self.layout.split(',').any(|word| word == "thin") && self.pool.is_some()
+    }
+
+    /// Whether it is a copy-on-write snapshot, of which there can be none.
+    pub fn is_copy_on_write(&self) -> bool {
+        self.attr.starts_with(['s', 'S'])
+    }
+
+    /// Whether a snapshot is being merged into it.
+    pub fn is_merging(&self) -> bool {
+        self.attr.starts_with('O')
     }
 
     /// Whether nobody can write to it. (What `lv_permissions` says is "unknown" where it is not active.)
@@ -104,6 +120,7 @@ struct Said {
     lv_attr: String,
     lv_layout: String,
     pool_lv: String,
+    origin_uuid: String,
     lv_size: String,
     lv_metadata_size: String,
     data_percent: String,
@@ -112,7 +129,9 @@ struct Said {
     lv_device_open: String,
     lv_health_status: String,
     lv_check_needed: String,
+    lv_snapshot_invalid: String,
     lv_tags: String,
+    vg_free: String,
 }
 
 /// What does not fit, if something does not.
@@ -150,6 +169,7 @@ fn row(said: Said) -> Result<Row, String> {
         uuid: said.lv_uuid,
         attr: said.lv_attr,
         layout: said.lv_layout,
+        origin: some(said.origin_uuid),
         pool: some(said.pool_lv),
         size: number(&said.lv_size)?.unwrap_or_default(),
         metadata_size: number(&said.lv_metadata_size)?.unwrap_or_default(),
@@ -159,6 +179,8 @@ fn row(said: Said) -> Result<Row, String> {
         open: said.lv_device_open == "1",
         health: some(said.lv_health_status),
         check_needed: said.lv_check_needed == "1",
+        invalid: said.lv_snapshot_invalid == "1",
+        vg_free: number(&said.vg_free)?.unwrap_or_default(),
         marks: Marks::read(&tags),
         tags,
     })
@@ -214,7 +236,13 @@ mod tests {
         );
         assert_eq!((pool.size, pool.metadata_size), (637_534_208, 4 << 20));
         assert_eq!((pool.transaction, &pool.health), (Some(9), &None));
-        assert!(!report.named("two").unwrap().is_thin());
+
+        let two = report.named("two").unwrap();
+        assert!(!two.is_thin() && !two.is_copy_on_write() && !two.is_merging());
+        let cow = report.named("cow").unwrap();
+        assert!(cow.is_copy_on_write() && cow.is_frozen() && !cow.invalid);
+        assert_eq!(cow.origin.as_ref(), Some(&two.uuid));
+        assert_eq!((cow.size, cow.vg_free), (46_137_344, 1_241_513_984));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::beside::{Discard, Forget, PutBack};
 use super::origin::Origin;
 use super::seat::{self, Seat};
-use super::{Detail, id, pool, tags};
+use super::{Detail, id, tags};
 use crate::action::Action;
 use crate::cmd::{Cmd, System, quote};
 use crate::mounts::{self, Mount};
@@ -152,7 +152,7 @@ impl Volume for Whole {
         }
         // What is kept needs no room.
         if purpose != Purpose::TakeBack {
-            found.extend(pool::obstacles_of(sys, &self.origin)?);
+            found.extend(self.origin.obstacles(sys)?);
         }
         Ok(found)
     }
@@ -281,17 +281,20 @@ impl Rollback for Whole {
 
 #[cfg(test)]
 mod tests {
+    use super::super::origin::Kind;
     use super::*;
 
     fn whole() -> Whole {
         let uuid = "Y9WPlT-CV7m-5cj7-4Ewe-POXn-3UaL-b3jLU0".to_owned();
         Whole {
             origin: Origin {
+                kind: Kind::Thin,
                 vg: "vg-0".to_owned(),
                 name: "data".to_owned(),
                 lineage: uuid.clone(),
                 uuid,
                 fstype: "xfs".to_owned(),
+                point: "/srv/zeebe 0/data".into(),
             },
             seat: Seat {
                 vg: "vg-0".to_owned(),
@@ -323,7 +326,7 @@ mod tests {
             label: None,
         };
         let restore = stage("restore-1");
-        insta::assert_snapshot!(lines(volume.snapshot(&name, &label)), @"lvcreate -y -ky -pr -s -n zeebe-snap-20261123T014500Z.Y9WPlTCV --addtag zeebe-snap.volume=Y9WPlT-CV7m-5cj7-4Ewe-POXn-3UaL-b3jLU0 --addtag zeebe-snap.snapshot=zeebe-snap-20261123T014500Z --addtag 'zeebe-snap.label:set=gr!c3!b6!c3!9fe' vg-0/data");
+        insta::assert_snapshot!(lines(volume.snapshot(&name, &label)), @"lvcreate -y -pr -s -ky -n zeebe-snap-20261123T014500Z.Y9WPlTCV --addtag zeebe-snap.volume=Y9WPlT-CV7m-5cj7-4Ewe-POXn-3UaL-b3jLU0 --addtag zeebe-snap.snapshot=zeebe-snap-20261123T014500Z --addtag 'zeebe-snap.label:set=gr!c3!b6!c3!9fe' vg-0/data");
         insta::assert_snapshot!(volume.view(&name).to_string(), @"/mnt/ (lvchange -ay -K vg-0/zeebe-snap-20261123T014500Z.Y9WPlTCV && mount -t xfs -o ro,norecovery,nouuid /dev/vg-0/zeebe-snap-20261123T014500Z.Y9WPlTCV /mnt)");
         insta::assert_snapshot!(lines(volume.destroy(&name)), @"lvremove -y vg-0/zeebe-snap-20261123T014500Z.Y9WPlTCV");
         insta::assert_snapshot!(lines(volume.stage(&taken, &volume.view(&name), &restore, &label)), @r"

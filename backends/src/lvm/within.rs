@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::origin::Origin;
-use super::{Detail, id, pool};
+use super::origin::{Kind, Origin};
+use super::{Detail, cow, id, pool};
 use crate::action::Action;
 use crate::cmd::System;
 use crate::exchange::{Exchange, Stands};
@@ -38,12 +38,28 @@ impl Within {
         })
     }
 
+    /// The newest snapshot of which there is something left.
+    fn newest(&self, sys: &dyn System) -> Result<Option<View>> {
+        let report = self.origin.report(sys)?;
+        let is_left = |snapshot: &Snapshot| {
+            let row = report.of(&snapshot.identity);
+            snapshot.label.is_some() && row.is_some_and(|row| !row.invalid)
+        };
+        let newest = self.list(sys)?.into_iter().rfind(is_left);
+        Ok(newest.map(|newest| self.view(&newest.name)))
+    }
+
     /// Whether what is to be brought back finds room, on the file system and in what that is on.
     fn room(&self, sys: &dyn System, from: &View) -> Result<Vec<Obstacle>> {
         let bytes = self.exchange.weigh_copy(sys, from)?;
         let mut found: Vec<Obstacle> = self.exchange.room_for(from, bytes)?.into_iter().collect();
         if found.is_empty() {
-            found.extend(pool::room(sys, &self.origin, from, bytes)?);
+            found.extend(match self.origin.kind {
+                Kind::Thin => pool::room(sys, &self.origin, from, bytes)?
+                    .into_iter()
+                    .collect(),
+                Kind::Thick => cow::room(sys, &self.origin, bytes)?,
+            });
         }
         Ok(found)
     }
@@ -84,10 +100,13 @@ impl Volume for Within {
             if self.exchange.was == Stands::Nothing {
                 found.push(Obstacle::missing(data));
             }
-            found.extend(pool::obstacles_of(sys, &self.origin)?);
+            found.extend(self.origin.obstacles(sys)?);
             return Ok(found);
         }
-        let sources = brought_back(self, sys, purpose)?;
+        let sources = match purpose {
+            Purpose::BringBack => self.newest(sys)?.into_iter().collect(),
+            _ => brought_back(self, sys, purpose)?,
+        };
         found = self.exchange.obstacles(&sources)?;
         if found.is_empty() && purpose == Purpose::BringBack {
             for source in &sources {
@@ -125,5 +144,75 @@ impl Volume for Within {
 
     fn rollback(&self) -> Option<&dyn Rollback> {
         Some(&self.exchange)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::StageName;
+    use crate::tree::Inode;
+
+    fn within(kind: Kind, was: Stands, part: &str) -> Within {
+        let uuid = "x6HEJa-pMio-YUyI-Datz-xHPp-oDMi-ixcyKb".to_owned();
+        Within {
+            origin: Origin {
+                kind,
+                vg: "vg-0".to_owned(),
+                name: "srv".to_owned(),
+                lineage: uuid.clone(),
+                uuid,
+                fstype: "ext4".to_owned(),
+                point: "/srv".into(),
+            },
+            part: part.into(),
+            exchange: Exchange::new(Path::new("/srv/data"), was),
+        }
+    }
+
+    fn lines(volume: &Within) -> String {
+        let name = SnapName::try_from("zeebe-snap-1".to_owned()).unwrap();
+        let stage = StageName::try_from("restore-1".to_owned()).unwrap();
+        let taken = Snapshot {
+            name: name.clone(),
+            identity: "Dx21aU-eUdy".to_owned(),
+            label: None,
+        };
+        let mut all = volume.snapshot(&name, &Label::new());
+        let rollback = volume.rollback().unwrap();
+        all.extend(rollback.stage(&taken, &volume.view(&name), &stage, &Label::new()));
+        all.extend(volume.destroy(&name));
+        all.iter().map(|action| format!("{action}\n")).collect()
+    }
+
+    #[test]
+    fn a_folder_of_a_thin_volume_is_cloned_out_of_a_snapshot() {
+        let was = Stands::Folder(Inode {
+            ino: 12,
+            born: None,
+        });
+        insta::assert_snapshot!(lines(&within(Kind::Thin, was, "data")), @r"
+        lvcreate -y -pr -s -ky -n zeebe-snap-1.x6HEJapM --addtag zeebe-snap.volume=x6HEJa-pMio-YUyI-Datz-xHPp-oDMi-ixcyKb --addtag zeebe-snap.snapshot=zeebe-snap-1 vg-0/srv
+        mkdir -p -m 700 /srv/.zeebe-snap/data
+        install -m 600 /dev/stdin /srv/.zeebe-snap/data/restore-1.json   # 53 bytes
+        lvchange -ay -K vg-0/zeebe-snap-1.x6HEJapM && mount -t ext4 -o ro,noload /dev/vg-0/zeebe-snap-1.x6HEJapM /mnt && cp -a --reflink=auto /mnt/data /srv/.zeebe-snap/data/restore-1
+        lvremove -y vg-0/zeebe-snap-1.x6HEJapM
+        ");
+    }
+
+    #[test]
+    fn room_is_set_aside_for_a_snapshot_that_is_not_thin() {
+        let was = Stands::Mount {
+            root: Inode { ino: 2, born: None },
+            part: "/".into(),
+            fstype: "ext4".to_owned(),
+        };
+        insta::assert_snapshot!(lines(&within(Kind::Thick, was, "")), @r"
+        lvcreate -y -pr -s -l 20%ORIGIN -n zeebe-snap-1.x6HEJapM --addtag zeebe-snap.volume=x6HEJa-pMio-YUyI-Datz-xHPp-oDMi-ixcyKb --addtag zeebe-snap.snapshot=zeebe-snap-1 vg-0/srv
+        mkdir -p -m 700 /srv/data/.zeebe-snap
+        install -m 600 /dev/stdin /srv/data/.zeebe-snap/restore-1.json   # 67 bytes
+        mount -t ext4 -o ro,noload /dev/vg-0/zeebe-snap-1.x6HEJapM /mnt && cp -a --reflink=auto /mnt/ /srv/data/.zeebe-snap/restore-1   # without .zeebe-snap, lost+found
+        lvremove -y vg-0/zeebe-snap-1.x6HEJapM
+        ");
     }
 }

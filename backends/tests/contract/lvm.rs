@@ -1,4 +1,5 @@
-//! lvm: a data directory that is the mount point of its own thin volume, or a folder on one.
+//! lvm: a data directory that is the mount point of its own thin volume, or a folder on one; and the mount point of a volume
+//! that is not thin.
 
 use std::fs;
 use std::marker::PhantomData;
@@ -23,6 +24,13 @@ mod thin_folder {
     contract!(
         #[ignore = "needs a kernel with device-mapper: scripts/vm runs it"]
         super::Folder
+    );
+}
+
+mod thick_ext4 {
+    contract!(
+        #[ignore = "needs a kernel with device-mapper: scripts/vm runs it"]
+        super::Thick
     );
 }
 
@@ -54,19 +62,33 @@ impl Kind for Ext4 {
     const READ: &'static str = "ro,noload";
 }
 
-/// A volume group with a thin pool.
+/// A volume group, with a thin pool or without.
 struct Group {
     site: Site,
     name: String,
+    is_thin: bool,
 }
 
 impl Group {
-    fn new() -> Group {
+    fn thick() -> Group {
         let site = Site::new();
         let name = site.group();
+        Group {
+            site,
+            name,
+            is_thin: false,
+        }
+    }
+
+    fn thin() -> Group {
+        let group = Group::thick();
+        let name = &group.name;
         let pool = format!("{name}/pool");
         run("lvcreate", &[&"-q", &"-y", &"-l", &"85%FREE", &"-T", &pool]);
-        Group { site, name }
+        Group {
+            is_thin: true,
+            ..group
+        }
     }
 
     fn lv(&self, name: &str) -> String {
@@ -77,18 +99,26 @@ impl Group {
         Path::new("/dev").join(&self.name).join(name)
     }
 
-    /// A new thin volume.
+    /// A new volume.
     fn volume(&self, name: &str, size: &str) {
         let pool = self.lv("pool");
-        run(
-            "lvcreate",
-            &[&"-q", &"-y", &"-V", &size, &"-T", &pool, &"-n", &name],
-        );
+        match self.is_thin {
+            true => run(
+                "lvcreate",
+                &[&"-q", &"-y", &"-V", &size, &"-T", &pool, &"-n", &name],
+            ),
+            false => run(
+                "lvcreate",
+                &[&"-q", &"-y", &"-L", &size, &"-n", &name, &self.name],
+            ),
+        }
     }
 
     /// A new one with a file system of `kind` on it, mounted.
     fn mounted(&self, name: &str, kind: &str, at: impl AsRef<Path>) -> PathBuf {
-        self.volume(name, "400m");
+        // Room for two, and for what changes.
+        let size = if self.is_thin { "400m" } else { "140m" };
+        self.volume(name, size);
         let node = self.node(name);
         run(&format!("mkfs.{kind}"), &[&"-q", &node]);
         self.site.mount(&node, "noatime", at)
@@ -138,9 +168,22 @@ impl Group {
             let lv = self.called(name.as_str());
             self.remove(&lv);
             match name == &unlabelled {
-                true => run(
+                true if self.is_thin => run(
                     "lvcreate",
                     &[&"-q", &"-y", &"-s", &"-n", &lv, &self.lv("data")],
+                ),
+                true => run(
+                    "lvcreate",
+                    &[
+                        &"-q",
+                        &"-y",
+                        &"-s",
+                        &"-L",
+                        &"8m",
+                        &"-n",
+                        &lv,
+                        &self.lv("data"),
+                    ],
                 ),
                 false => self.volume(&lv, "4m"),
             }
@@ -177,7 +220,7 @@ impl<K: Kind> Fixture for Whole<K> {
     const CUT: Cut = Cut::Commands { looks: LOOKS };
 
     fn fresh() -> Whole<K> {
-        let group = Group::new();
+        let group = Group::thin();
         let data = group.mounted("data", K::NAME, Path::new("mnt").join(ODD));
         furnish(data.parent().unwrap());
         let kind = PhantomData;
@@ -251,7 +294,7 @@ impl Fixture for Folder {
     const TOGETHER: bool = true;
 
     fn fresh() -> Folder {
-        let group = Group::new();
+        let group = Group::thin();
         let data = group.mounted("data", "xfs", "mnt").join(ODD);
         furnish(data.parent().unwrap());
         fs::create_dir(&data).unwrap();
@@ -270,6 +313,50 @@ impl Fixture for Folder {
         let another = self.data.with_file_name("another");
         fs::create_dir(&another).unwrap();
         another
+    }
+
+    fn strangers(&self, volume: &dyn Volume) -> Vec<SnapName> {
+        self.group.strangers(volume)
+    }
+
+    fn elsewhere(&self) -> Vec<PathBuf> {
+        self.group.elsewhere()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.group.names()
+    }
+}
+
+/// All of a volume that is not thin, at the data directory.
+struct Thick {
+    group: Group,
+    data: PathBuf,
+}
+
+impl Fixture for Thick {
+    const DRIVER: &'static str = "lvm";
+    const CAPABILITIES: &'static [&'static str] = &["rollback"];
+    const LEAVES_OUT: &'static [&'static str] = &[".zeebe-snap", "lost+found"];
+    const CUT: Cut = Cut::CommandsAndOwnCalls { looks: LOOKS };
+
+    fn fresh() -> Thick {
+        let group = Group::thick();
+        let data = group.mounted("data", "ext4", Path::new("mnt").join(ODD));
+        furnish(data.parent().unwrap());
+        Thick { group, data }
+    }
+
+    fn site(&self) -> &Site {
+        &self.group.site
+    }
+
+    fn data(&self) -> &Path {
+        &self.data
+    }
+
+    fn another(&self) -> PathBuf {
+        self.group.mounted("another", "ext4", "another")
     }
 
     fn strangers(&self, volume: &dyn Volume) -> Vec<SnapName> {
