@@ -85,6 +85,9 @@ pub enum Error {
     /// A stream did not get through.
     #[error(transparent)]
     Pipe(#[from] stream::pipe::PipeError),
+    /// A block stream was refused, or could not be applied.
+    #[error(transparent)]
+    Blocks(#[from] stream::blocks::apply::ApplyError),
     /// The volume is not in the state the caller relies on. Nothing was changed.
     #[error("{0}")]
     State(String),

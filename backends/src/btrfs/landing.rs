@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::show::{self, Shown};
-use super::{Btrfs, btrfs, place, stream};
+use super::{Btrfs, btrfs, format, place, stream};
 use crate::action::Action;
 use crate::cmd::System;
 use crate::name::SnapName;
 use crate::store::read_if_there;
 use crate::stream::pipe::{Receiver, Sender};
-use crate::stream::{Form, Landed, Landing, Part, Point, Shipment, Stream, Whole};
+use crate::stream::{Form, Head, Landed, Landing, Part, Point, Shipment, Stream, Whole};
 use crate::{Driver, Error, Label, Obstacle, Result, View, VolumeId};
 
 /// Of what is written beside a subvolume.
@@ -251,6 +251,10 @@ impl Landing for Folder {
         Ok(found)
     }
 
+    fn head(&self, first: &[u8]) -> Result<Head> {
+        format::head(first)
+    }
+
     fn prepare(&self, shipment: &Shipment, label: &Label) -> Vec<Action> {
         let name = &shipment.of.name;
         let ahead = Ahead {
@@ -375,11 +379,9 @@ impl Stream for Folder {
             .collect())
     }
 
-    fn estimate(&self, _: &dyn System, shipment: &Shipment) -> Result<Option<u64>> {
-        Ok(match shipment.base {
-            Some(_) => None,
-            None => stream::weigh(&self.at(&shipment.of.name)),
-        })
+    fn estimate(&self, sys: &dyn System, shipment: &Shipment) -> Result<Option<u64>> {
+        let path = |point: &Point| self.at(&point.name);
+        stream::weigh(sys, &path(&shipment.of), shipment.base.as_ref().map(path)).map(Some)
     }
 
     fn send(&self, shipment: &Shipment) -> Sender {

@@ -4,6 +4,7 @@
 //! a writable snapshot (room `nested`); a mount point, or a folder with other things beside it, gets a clone of its tree
 //! (room `within`). Must not know sets or brokers: what a label says is its writer's business.
 
+mod format;
 mod landing;
 mod nested;
 mod place;
@@ -14,6 +15,8 @@ mod within;
 pub(crate) use place::{
     create as create_subvolume, delete_if_there as delete_subvolume, is_subvolume_root,
 };
+
+pub(crate) use format::MAGIC as STREAM_MAGIC;
 
 use std::path::Path;
 

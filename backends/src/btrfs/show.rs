@@ -48,6 +48,20 @@ pub fn parse_show(output: &[u8]) -> Result<Shown> {
     })
 }
 
+/// A uuid as btrfs shows it, of its 16 bytes.
+pub fn uuid_text(bytes: &[u8]) -> Option<String> {
+    let bytes: [u8; 16] = bytes.try_into().ok()?;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
+    Some(parts.join("-"))
+}
+
 /// The first line of `btrfs subvolume show PATH`: where the subvolume lies from the top of the file system, which itself is "/".
 pub fn parse_path(output: &[u8]) -> Result<String> {
     let text = String::from_utf8_lossy(output);

@@ -5,16 +5,18 @@
 //! carries another's, and streams from it would be taken for that one's without an error: it is not sent.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::format::AddUp;
 use super::place;
 use super::show::Shown;
 use super::{btrfs, labelled};
 use crate::cmd::{Cmd, System};
 use crate::name::SnapName;
 use crate::store::Store;
-use crate::stream::pipe::Sender;
+use crate::stream::pipe::{self, Flow, Receiver, Sender};
 use crate::stream::{Part, Point, Shipment, Stream};
-use crate::tree::{self, Pass};
 use crate::{Obstacle, Result, Snapshot};
 
 /// A volume whose snapshots are in a store.
@@ -33,10 +35,13 @@ pub fn send(path: &Path, base: Option<PathBuf>) -> Cmd {
     cmd.arg(path)
 }
 
-/// How much of a tree there is to send. The tree is frozen, and what cannot be weighed is left to the sending to complain of.
-pub fn weigh(path: &Path) -> Option<u64> {
-    let weight = tree::weigh(path, &Pass::new());
-    weight.ok().map(|weight| weight.allocated)
+/// How many bytes [`send`] will write: it is asked for all but the data, which takes as long as reading the metadata does.
+pub fn weigh(sys: &dyn System, path: &Path, base: Option<PathBuf>) -> Result<u64> {
+    let cmd = send(path, base).arg("--no-data");
+    let sum = Arc::new(AtomicU64::new(0));
+    let add_up = Receiver::Own(Box::new(AddUp(Arc::clone(&sum))));
+    pipe::run(sys, Sender::Tool(cmd), add_up, &Flow::new())?;
+    Ok(sum.load(Ordering::Relaxed))
 }
 
 /// The snapshots of ours in `store`, each with what btrfs says of it, oldest first.
@@ -87,11 +92,9 @@ impl<V: Keeps> Stream for V {
         Ok(found)
     }
 
-    fn estimate(&self, _: &dyn System, shipment: &Shipment) -> Result<Option<u64>> {
-        Ok(match shipment.base {
-            Some(_) => None,
-            None => weigh(&self.kept_in().of(shipment.of.name.as_str())),
-        })
+    fn estimate(&self, sys: &dyn System, shipment: &Shipment) -> Result<Option<u64>> {
+        let path = |point: &Point| self.kept_in().of(point.name.as_str());
+        weigh(sys, &path(&shipment.of), shipment.base.as_ref().map(path)).map(Some)
     }
 
     fn send(&self, shipment: &Shipment) -> Sender {

@@ -19,6 +19,8 @@
 //!
 //! Must not know what a stream consists of, nor sets.
 
+pub mod blocks;
+pub mod kind;
 pub mod pipe;
 mod ship;
 
@@ -127,6 +129,9 @@ pub trait Landing: fmt::Debug + Send + Sync {
         bytes: Option<u64>,
     ) -> Result<Vec<Obstacle>>;
 
+    /// What a stream that comes from elsewhere says of itself in its first [`HEAD`] bytes, or in all it has.
+    fn head(&self, first: &[u8]) -> Result<Head>;
+
     /// What is done ahead, durably, so that what lands there is known to be ours, with its label. With
     /// [`Shipment::resume`], what was done then.
     fn prepare(&self, shipment: &Shipment, label: &Label) -> Vec<Action>;
@@ -150,6 +155,45 @@ pub trait Landing: fmt::Debug + Send + Sync {
     /// Sends what has landed on, or back.
     fn stream(&self) -> Option<&dyn Stream> {
         None
+    }
+}
+
+/// How many bytes of a stream are enough to know what it is.
+pub const HEAD: usize = 1 << 16;
+
+/// What a stream says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The name of what it is of.
+    pub name: SnapName,
+    /// The identity of that.
+    pub identity: String,
+    /// The identity of what it starts from.
+    pub base: Option<String>,
+}
+
+impl Head {
+    /// The shipment that it is, to a landing that has `landed`.
+    pub fn shipment(self, landed: &[Landed]) -> Shipment {
+        let point = |name, identity| Point {
+            name,
+            identity,
+            form: Form::Snapshot,
+        };
+        let named = |identity: String| {
+            let there = landed.iter().find(|it| it.point.identity == identity);
+            // One that is not there has no name here; its identity will do, and if not that, anything: it is refused.
+            let name = match there {
+                Some(it) => it.point.name.clone(),
+                None => SnapName::try_from(identity.clone()).unwrap_or(self.name.clone()),
+            };
+            point(name, identity)
+        };
+        Shipment {
+            base: self.base.map(named),
+            of: point(self.name, self.identity),
+            resume: None,
+        }
     }
 }
 

@@ -163,6 +163,11 @@ fn send(from: &dyn Stream, to: &dyn Landing, shipment: &Shipment, label: &Label)
     };
     let shipped = ship(&host(), from, to, shipment, &[], label, &flow).unwrap();
     assert!(shipped.bytes > 0 && shipped.bytes == told.into_inner());
+    let near = shipped.bytes / 2..shipped.bytes * 2 + 100_000;
+    assert!(
+        bytes.is_none_or(|bytes| near.contains(&bytes)),
+        "{bytes:?} were to be {shipped:?}"
+    );
 }
 
 fn seen(at: &dyn Landing, name: &SnapName, of: &dyn Stream) -> tree::Seen {
