@@ -44,7 +44,7 @@ fn a_set_over_three_backends_comes_back_and_is_undone() {
     let (before, mounted) = (volumes(&cluster), mounts());
     let check = cluster.run(&["check"]).exits(0);
     assert!(
-        check.stdout.contains("zfs") && check.stdout.contains("lvm"),
+        check.stdout.contains("zfs dataset") && check.stdout.contains("thin volume"),
         "{check}"
     );
 
