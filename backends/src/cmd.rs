@@ -5,6 +5,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
+use std::process::{Child, Stdio};
 
 /// A program and its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +104,15 @@ fn said(stderr: &str) -> String {
 pub trait System: fmt::Debug + Send + Sync {
     /// Runs `cmd` to its end and gives its standard output.
     fn run(&self, cmd: &Cmd) -> Result<Vec<u8>, RunError>;
+
+    /// Starts `cmd` for one end of a [pipe](crate::stream::pipe): its standard error is to be read and its end waited for. With
+    /// no `input` it has what every tool has.
+    fn start(&self, cmd: &Cmd, _input: Option<Stdio>, _output: Stdio) -> Result<Child, RunError> {
+        Err(RunError::Start {
+            cmd: cmd.clone(),
+            source: io::ErrorKind::Unsupported.into(),
+        })
+    }
 }
 
 #[cfg(test)]

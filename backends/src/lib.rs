@@ -16,7 +16,23 @@
 //! system. It holds what the planner saw, so that the executor can ask whether it still holds.
 //!
 //! # Adding one
-//! Write its file, give [`DRIVERS`] its line, and make it pass `tests/contract.rs`.
+//! A backend is a room of its own and one line in [`DRIVERS`]. In this order it costs least:
+//! 1. **Record** what the tools say, on the real thing (`scripts/vm` has it where your kernel has not), and write the parser against
+//!    that: bytes in, values out, command and version named beside the recording. Ask for a fixed list of columns or properties.
+//! 2. **Identity.** Find what the system knows a volume and a snapshot by that no rename changes (guid, uuid). All else is built
+//!    on it: what a snapshot is of, what was staged of what, what is mounted. Names only tell where to look.
+//! 3. **Detect**: from what is mounted at the data directory, never from a name. Say how it lies: the root of a volume of its
+//!    own, or a folder beside other things. For a folder there is nothing to write but the snapshot and its [`View`]:
+//!    [`exchange::Exchange`] brings it back, as in `btrfs/within.rs`, `zfs/within.rs` and `lvm/within.rs`.
+//! 4. **Snapshot**: one command that makes it together with its [`Label`], so that there is no moment in which one of ours does
+//!    not say so. Where the system has no place for a label, [`store`] writes it beside, in [`Volume::prepare`].
+//! 5. **View**: a path, or [`view::Attach`] for what has to be mounted first, which is for the reader alone.
+//! 6. **Rollback**: what has names that can be given (datasets, logical volumes) implements the ten small functions of `renaming`,
+//!    which has the order, the cuts and the proof. What takes several commands is one [`action::Change`], which asks what is left
+//!    to do: the run can die after each of them.
+//! 7. **Obstacles**: whatever would fail with the brokers down is found while they run, with a name and a way out.
+//! 8. Make it pass `tests/contract.rs`: a fixture for each way the data can lie, and `contract!` for each. The suite takes
+//!    every capability you give; one you do not name fails it.
 
 pub mod action;
 pub mod btrfs;
@@ -31,10 +47,13 @@ pub mod mounts;
 pub mod name;
 mod namespaces;
 pub mod papers;
+mod renames;
 mod renaming;
 pub mod store;
+pub mod stream;
 pub mod tree;
 pub mod view;
+pub mod zfs;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -47,6 +66,7 @@ use serde::{Deserialize, Serialize};
 pub use action::Action;
 pub use cmd::{Cmd, RunError, System};
 pub use name::{NameError, SnapName, StageName};
+pub use stream::{Landing, Stream};
 pub use view::View;
 
 /// What can go wrong while asking about a volume or changing it.
@@ -78,6 +98,12 @@ pub enum Error {
     /// A tree could not be gone through, cloned or removed.
     #[error(transparent)]
     Tree(#[from] tree::TreeError),
+    /// A stream did not get through.
+    #[error(transparent)]
+    Pipe(#[from] stream::pipe::PipeError),
+    /// A block stream was refused, or could not be applied.
+    #[error(transparent)]
+    Blocks(#[from] stream::blocks::apply::ApplyError),
     /// The volume is not in the state the caller relies on. Nothing was changed.
     #[error("{0}")]
     State(String),
@@ -199,6 +225,20 @@ pub trait Driver: fmt::Debug + Send + Sync {
 
     /// The volume that `id` names. Looks at nothing.
     fn open(&self, id: &VolumeId) -> Result<Box<dyn Volume>>;
+
+    /// The place where streams of this kind land that `place` names, or `None` where it names nothing of this kind. It may be
+    /// one that is to be made. Reads only.
+    fn landing(&self, _sys: &dyn System, _place: &str) -> Result<Option<Box<dyn Landing>>> {
+        Ok(None)
+    }
+
+    /// The landing that `id` names. Looks at nothing.
+    fn open_landing(&self, id: &VolumeId) -> Result<Box<dyn Landing>> {
+        Err(Error::Id {
+            backend: id.backend.clone(),
+            why: "no streams land there".to_owned(),
+        })
+    }
 }
 
 /// A dataset, subvolume, logical volume or directory that holds one data directory.
@@ -368,18 +408,6 @@ pub struct Kept {
     pub identity: String,
 }
 
-/// Sends and receives snapshots. Pipes between the two check both ends.
-pub trait Stream: fmt::Debug {
-    /// Writes `snap` to standard output; from `base`, only what changed since.
-    fn send(&self, snap: &SnapName, base: Option<&SnapName>) -> Cmd;
-    /// Writes the rest of a stream that was cut, where the tool can.
-    fn resume(&self, token: &str) -> Option<Cmd>;
-    /// Reads a stream from standard input into `snap` of this volume.
-    fn receive(&self, snap: &SnapName) -> Cmd;
-    /// Removes what a receive that was cut left behind.
-    fn abandon(&self, snap: &SnapName) -> Vec<Action>;
-}
-
 /// Holds, where the system has them.
 pub trait Hold: fmt::Debug {
     /// Keeps `snap` from being destroyed until `tag` is released.
@@ -394,12 +422,12 @@ pub trait Hold: fmt::Debug {
 pub trait Joint: fmt::Debug {
     /// Volumes of one driver with the same key can be snapshotted in one call (for ZFS: the pool).
     fn key(&self) -> &str;
-    /// Takes `name` of all `volumes`, this one among them.
-    fn snapshot(&self, volumes: &[VolumeId], name: &SnapName) -> Result<Vec<Action>>;
+    /// Takes `name` of all `volumes`, this one among them, each with its label.
+    fn snapshot(&self, volumes: &[(VolumeId, Label)], name: &SnapName) -> Result<Vec<Action>>;
 }
 
 /// Every backend, asked in this order; the first that finds a volume has it.
-pub static DRIVERS: &[&dyn Driver] = &[&btrfs::Btrfs, &lvm::Lvm, &copy::Copy];
+pub static DRIVERS: &[&dyn Driver] = &[&btrfs::Btrfs, &zfs::Zfs, &lvm::Lvm, &copy::Copy];
 
 /// The driver called `name`.
 pub fn driver(name: &str) -> Option<&'static dyn Driver> {

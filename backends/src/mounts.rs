@@ -21,7 +21,7 @@ pub struct Mount {
     /// The file system, as `major:minor`: the same for all mounts of it. (On btrfs stat(2) gives others, which differ from
     /// subvolume to subvolume.)
     pub device: String,
-    /// What is mounted: "/dev/mapper/vg-data".
+    /// What is mounted, in the file system's own words: "/dev/mapper/vg-data", "pool/dataset".
     pub source: String,
     /// What mount(8) takes after `-o` to mount it so again: of the mount, then of the file system.
     pub options: String,

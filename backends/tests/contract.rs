@@ -76,6 +76,16 @@ macro_rules! contract {
                 what_is_kept_is_let_go_of
                 neighbours_do_not_notice_an_undo
             }
+            streams {
+                what_is_sent_is_what_was_captured
+                a_base_is_told_by_its_identity
+                a_base_that_is_missing_is_refused
+                a_stream_that_is_cut_is_made_whole
+                a_stream_that_is_damaged_is_not_taken
+                a_killed_receive_is_made_whole
+                a_stream_that_is_given_up_is_made_whole
+                what_has_landed_can_be_sent_on_and_back
+            }
             surroundings {
                 neighbours_do_not_notice
                 what_is_mounted_stays_and_a_boot_finds_what_is_right
@@ -126,6 +136,8 @@ mod rollbacks;
 mod site;
 #[path = "contract/snapshots.rs"]
 mod snapshots;
+#[path = "contract/streams.rs"]
+mod streams;
 #[path = "contract/surroundings.rs"]
 mod surroundings;
 #[path = "contract/tree.rs"]
@@ -134,6 +146,8 @@ mod tree;
 mod undo_interrupted;
 #[path = "contract/undoing.rs"]
 mod undoing;
+#[path = "contract/zfs.rs"]
+mod zfs;
 
 /// What changes places in a swap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,6 +202,11 @@ trait Fixture: Sized {
 
     /// Empty folders, and paths where there is nothing, that are not on a volume of this backend.
     fn elsewhere(&self) -> Vec<PathBuf>;
+
+    /// A place called `name` where streams of this backend may land, on a volume of its own.
+    fn place(&self, name: &str) -> String {
+        panic!("{} has no streams, and none land at {name}", Self::DRIVER)
+    }
 
     /// Removes the data directory altogether, as an admin would; all that is in it where it is a mount point.
     fn remove_data(&self) {

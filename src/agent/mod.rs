@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-use crate::plan::Step;
+use crate::plan::{Captured, Step};
 use post::Posts;
 use protocol::{Answer, Ask, Fault, FaultKind, PROTOCOL, Paper, Performed, Request, Say};
 
@@ -226,7 +226,20 @@ fn perform(job: &Job<'_>, step: &Step, content: &[u8], papers: &[Paper]) -> Resu
             volume,
             snapshot,
             label,
-        } => volumes::snapshot(job, *node, volume, snapshot, label)?,
+            with,
+        } => {
+            let first = Captured {
+                node: *node,
+                volume: volume.clone(),
+                label: label.clone(),
+            };
+            volumes::snapshot(job, &first, with, snapshot)?
+        }
+        Step::Hold {
+            node,
+            volume,
+            snapshot,
+        } => volumes::hold(job, *node, volume, snapshot)?,
         Step::Destroy {
             node,
             volume,

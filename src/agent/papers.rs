@@ -41,8 +41,11 @@ pub fn keep(
 
 /// A paper of the snapshot, if it is there.
 pub fn read(id: &VolumeId, snapshot: &SnapName, name: &str) -> Result<Option<ByteString>> {
-    let folder = folder(&*zeebe_snap_backends::open(id)?, snapshot)?;
-    Ok(papers::read(&folder, name)?.map(Into::into))
+    let folder = zeebe_snap_backends::open(id)?.papers(snapshot);
+    let read = folder
+        .map(|folder| papers::read(&folder, name))
+        .transpose()?;
+    Ok(read.flatten().map(Into::into))
 }
 
 fn folder(volume: &dyn Volume, name: &SnapName) -> Result<PathBuf> {

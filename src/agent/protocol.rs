@@ -3,6 +3,7 @@
 //! An agent answers requests in any order, several at a time. The first is [`Request::Hello`]; a peer of another
 //! protocol is turned away by it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -278,6 +279,9 @@ pub enum Fact {
     Snapshot {
         /// What the system knows it by.
         identity: String,
+        /// The same of those that were taken with it.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        with: BTreeMap<NodeId, String>,
         /// How long the sync before it took.
         sync: Duration,
         /// How long the snapshot itself took.

@@ -10,14 +10,14 @@ use zeebe_snap_backends::action::perform_all;
 use zeebe_snap_backends::host::Host;
 use zeebe_snap_backends::tree::TreeError;
 use zeebe_snap_backends::{
-    Action, Error, Label, SnapName, Snapshot, StageName, View, Volume, VolumeId, tree,
+    Action, Error, Hold, Label, SnapName, Snapshot, StageName, View, Volume, VolumeId, tree,
 };
 
 use super::Job;
 use super::post::Taken;
 use super::protocol::{Answer, Fact, Outcome};
 use crate::id::NodeId;
-use crate::plan::Source;
+use crate::plan::{Captured, Source};
 
 pub(super) type Done = Result<(Outcome, Fact)>;
 
@@ -75,36 +75,68 @@ pub fn flush(id: &VolumeId) -> Done {
     Ok(DONE)
 }
 
-pub fn snapshot(
-    job: &Job<'_>,
-    node: NodeId,
-    id: &VolumeId,
-    name: &SnapName,
-    label: &Label,
-) -> Done {
-    let work = Work::begin(job, node, id)?;
+/// Takes the snapshot of `first`, and of those `with` it in the same call.
+pub fn snapshot(job: &Job<'_>, first: &Captured, with: &[Captured], name: &SnapName) -> Done {
+    let others = with.iter();
+    let begin = |of: &Captured| Work::begin(job, of.node, &of.volume);
+    let work = begin(first)?;
+    let all: Vec<Work<'_>> = others.map(begin).collect::<Result<_>>()?;
     let begun = Instant::now();
     // Pages that a killed process wrote through mmap are in no snapshot before this.
-    work.do_all(&[Action::Sync(work.volume.data().to_owned())])?;
+    for work in [&work].into_iter().chain(&all) {
+        work.do_all(&[Action::Sync(work.volume.data().to_owned())])?;
+    }
     let sync = begun.elapsed();
-    work.do_all(&work.volume.snapshot(name, label))?;
+    let take = match with {
+        [] => work.volume.snapshot(name, &first.label),
+        _ => {
+            let joint = work.volume.joint();
+            let joint =
+                joint.with_context(|| format!("{} takes no snapshot with others", first.volume))?;
+            let pair = |of: &Captured| (of.volume.clone(), of.label.clone());
+            let pairs: Vec<_> = [first].into_iter().chain(with).map(pair).collect();
+            joint.snapshot(&pairs, name)?
+        }
+    };
+    work.do_all(&take)?;
     let snapshot = begun.elapsed() - sync;
-    let found = work
-        .volume
-        .find(&*work.tools, name)?
-        .with_context(|| format!("{id} has no snapshot {name} after it was taken"))?;
-    ensure!(
-        found.label.is_some(),
-        "snapshot {name} of {id} does not carry our label"
-    );
-    Ok((
-        Outcome::Done,
-        Fact::Snapshot {
-            identity: found.identity,
-            sync,
-            snapshot,
-        },
-    ))
+    let taken = |work: &Work<'_>, of: &Captured| -> Result<String> {
+        let id = &of.volume;
+        let found = work.volume.find(&*work.tools, name)?;
+        let found =
+            found.with_context(|| format!("{id} has no snapshot {name} after it was taken"))?;
+        ensure!(
+            found.label.as_ref() == Some(&of.label),
+            "snapshot {name} of {id} does not carry our label"
+        );
+        Ok(found.identity)
+    };
+    let others = all.iter().zip(with);
+    let others = others.map(|(work, of)| Ok((of.node, taken(work, of)?)));
+    let fact = Fact::Snapshot {
+        identity: taken(&work, first)?,
+        with: others.collect::<Result<_>>()?,
+        sync,
+        snapshot,
+    };
+    Ok((Outcome::Done, fact))
+}
+
+/// The system itself keeps the snapshot from then on; whoever destroys it for us lets go of it first.
+pub fn hold(job: &Job<'_>, node: NodeId, id: &VolumeId, name: &SnapName) -> Done {
+    let work = Work::begin(job, node, id)?;
+    let hold = work.volume.hold();
+    let hold = hold.with_context(|| format!("{id} has no holds"))?;
+    if is_held(&work, hold, name)? {
+        return Ok(ALREADY);
+    }
+    work.do_all(&hold.hold(name, name.as_str()))?;
+    Ok(DONE)
+}
+
+fn is_held(work: &Work<'_>, hold: &dyn Hold, name: &SnapName) -> Result<bool> {
+    let tags = hold.holds(&*work.tools, name)?;
+    Ok(tags.iter().any(|tag| tag == name.as_str()))
 }
 
 pub fn destroy(job: &Job<'_>, node: NodeId, id: &VolumeId, name: &SnapName, label: &Label) -> Done {
@@ -120,6 +152,11 @@ pub fn destroy(job: &Job<'_>, node: NodeId, id: &VolumeId, name: &SnapName, labe
                  If it is no longer wanted: {}",
                 by_hand.join("; ")
             );
+        }
+        if let Some(hold) = work.volume.hold()
+            && is_held(&work, hold, name)?
+        {
+            work.do_all(&hold.release(name, name.as_str()))?;
         }
         work.do_all(&work.volume.destroy(name))?;
         ensure!(

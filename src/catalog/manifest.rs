@@ -243,6 +243,11 @@ impl Manifest {
                     (_, Fact::Snapshot { identity, .. }) if of(broker.captured_with) => {
                         member.identity.clone_from(identity);
                     }
+                    (_, Fact::Snapshot { with, .. })
+                        if with.contains_key(&broker.captured_with) =>
+                    {
+                        member.identity.clone_from(&with[&broker.captured_with]);
+                    }
                     (_, Fact::Config(files)) if of(broker.node) => member.config.clone_from(files),
                     (
                         Step::Digest { .. },

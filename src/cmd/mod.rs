@@ -15,6 +15,7 @@ mod replace;
 mod restore;
 mod show;
 mod status;
+mod stream;
 mod tree;
 mod undo;
 mod verify;
@@ -98,6 +99,7 @@ enum Verb {
     Forget(forget::Forget),
     Status(status::Status),
     Recover(recover::Recover),
+    Stream(stream::Stream),
     Tree(tree::Tree),
     #[command(hide = true)]
     Agent,
@@ -171,6 +173,7 @@ fn dispatch(cli: Cli) -> Result<Exit> {
         Verb::Forget(verb) => verb.run(&places),
         Verb::Status(verb) => verb.run(&places),
         Verb::Recover(verb) => verb.run(&places),
+        Verb::Stream(verb) => verb.run(),
         Verb::Tree(verb) => verb.run(),
         Verb::Agent => agent::serve(&places.cluster, &places.state_dir).map(|()| Exit::Done),
         Verb::Launch { record, program } => {

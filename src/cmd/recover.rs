@@ -229,6 +229,7 @@ pub fn let_off(places: &Places, forgotten: &[SetId]) -> Result<()> {
                 Step::Record { .. }
                     | Step::Digest { .. }
                     | Step::Complete { .. }
+                    | Step::Hold { .. }
                     | Step::KeepPapers { .. }
             )
         });

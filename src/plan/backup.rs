@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::look::{at_folder, at_holders, at_service, learned, running};
-use super::{Aim, Finding, Findings, Plan, Running, Stage, Step, Stuck, snapshot_name, told};
+use super::{
+    Aim, Captured, Finding, Findings, Plan, Running, Stage, Step, Stuck, snapshot_name, told,
+};
 use crate::agent::protocol::Seen;
 use crate::catalog::manifest::{Origin, OriginOf};
 use crate::config::{Broker, Cluster};
@@ -238,14 +240,7 @@ pub(crate) fn stages(
         nodes: origin.brokers.iter().map(|of| of.node).collect(),
         stopped: running.to_vec(),
     };
-    // Brokers on one volume share its snapshot.
-    let each = |step: &dyn Fn(&OriginOf) -> Step| {
-        let first = origin
-            .brokers
-            .iter()
-            .filter(|of| of.captured_with == of.node);
-        first.map(step).collect()
-    };
+    let each = |step: &dyn Fn(&OriginOf) -> Step| captured(origin).map(step).collect();
     let run = |step: &dyn Fn(NodeId, Instance) -> Step| {
         let step = |(node, broker): &(NodeId, Instance)| step(*node, broker.clone());
         running.iter().map(step).collect::<Vec<_>>()
@@ -276,18 +271,14 @@ pub(crate) fn stages(
             stuck: Stuck::Fails,
         })),
         Stage::undo(vec![down.clone()]),
-        Stage::undo(each(&|of| Step::Snapshot {
-            node: of.node,
-            volume: of.volume.clone(),
-            snapshot: of.snapshot.clone(),
-            label: origin.label(of.captured_with),
-        })),
+        Stage::undo(snapshots(origin)),
         Stage::undo(vec![down]),
         Stage::go_on(run(&|node, broker| Step::Start {
             node,
             stopped: Some(broker),
         })),
         Stage::go_on(vec![Step::Record { set: set() }]),
+        holds(origin, &BTreeSet::new()),
         Stage::go_on(vec![Step::AwaitHealthy {
             nodes: running.iter().map(|(node, _)| *node).collect(),
         }]),
@@ -297,17 +288,63 @@ pub(crate) fn stages(
     Stage::with_steps(stages)
 }
 
+/// One snapshot of each volume; one call where a backend takes several in one.
+fn snapshots(origin: &Origin) -> Vec<Step> {
+    let mut together: BTreeMap<_, Vec<&OriginOf>> = BTreeMap::new();
+    for of in captured(origin) {
+        let volume = zeebe_snap_backends::open(&of.volume).ok();
+        let joint = volume.as_ref().and_then(|volume| volume.joint());
+        let key = joint.map(|joint| (of.volume.backend.clone(), joint.key().to_owned()));
+        let alone = key.is_none().then_some(of.node);
+        let key = (key, alone);
+        together.entry(key).or_default().push(of);
+    }
+    let step = |all: Vec<&OriginOf>| {
+        let (first, others) = all.split_first()?;
+        let with = others.iter().map(|of| Captured {
+            node: of.node,
+            volume: of.volume.clone(),
+            label: origin.label(of.node),
+        });
+        Some(Step::Snapshot {
+            node: first.node,
+            volume: first.volume.clone(),
+            snapshot: first.snapshot.clone(),
+            label: origin.label(first.node),
+            with: with.collect(),
+        })
+    };
+    together.into_values().filter_map(step).collect()
+}
+
+/// Of brokers on one volume, which share its snapshot, the first.
+fn captured(origin: &Origin) -> impl Iterator<Item = &OriginOf> {
+    let brokers = origin.brokers.iter();
+    brokers.filter(|of| of.captured_with == of.node)
+}
+
+/// What holds the snapshots of a captured set, where the system has holds, but for those that are `held`.
+pub(super) fn holds(origin: &Origin, held: &BTreeSet<NodeId>) -> Stage {
+    let can_be_held = |of: &&OriginOf| {
+        let volume = zeebe_snap_backends::open(&of.volume);
+        volume.is_ok_and(|volume| volume.hold().is_some()) && !held.contains(&of.node)
+    };
+    let hold = captured(origin).filter(can_be_held).map(|of| Step::Hold {
+        node: of.node,
+        volume: of.volume.clone(),
+        snapshot: of.snapshot.clone(),
+    });
+    Stage::go_on(hold.collect())
+}
+
 /// What keeps the papers of a complete set beside its snapshots, but for those that are `kept`.
 pub(super) fn papers(origin: &Origin, kept: &BTreeSet<NodeId>) -> Stage {
-    // Brokers on one volume share its snapshot; not every volume has a place for papers.
+    // Not every volume has a place for them.
     let has_a_place = |of: &OriginOf| {
         let volume = zeebe_snap_backends::open(&of.volume);
         volume.is_ok_and(|volume| volume.papers(&of.snapshot).is_some())
     };
-    let first = origin
-        .brokers
-        .iter()
-        .filter(|of| of.captured_with == of.node && !kept.contains(&of.node) && has_a_place(of));
+    let first = captured(origin).filter(|of| !kept.contains(&of.node) && has_a_place(of));
     let keep = first.map(|of| Step::KeepPapers {
         node: of.node,
         set: origin.set.clone(),

@@ -1,8 +1,8 @@
 //! What a dry run shows of a step: the lines a shell would run. Pure; values of an environment are not shown.
 
-use zeebe_snap_backends::{Action, Rollback, Volume, VolumeId};
+use zeebe_snap_backends::{Action, Label, Rollback, SnapName, Volume, VolumeId, open};
 
-use super::{Staged, Step};
+use super::{Captured, Staged, Step};
 use crate::agent::configs::beside;
 use crate::config::Cluster;
 use crate::id::NodeId;
@@ -28,12 +28,11 @@ impl Step {
             let broker = cluster.brokers.get(node);
             broker.map(crate::service::gate_lines).unwrap_or_default()
         };
-        let of = |volume: &VolumeId, actions: &dyn Fn(&dyn Volume) -> Vec<Action>| {
-            match zeebe_snap_backends::open(volume) {
+        let of =
+            |volume: &VolumeId, actions: &dyn Fn(&dyn Volume) -> Vec<Action>| match open(volume) {
                 Ok(volume) => actions(&*volume).iter().map(ToString::to_string).collect(),
                 Err(error) => vec![format!("# {error}")],
-            }
-        };
+            };
         let roll = |volume: &VolumeId, actions: &dyn Fn(&dyn Rollback) -> Vec<Action>| {
             of(volume, &|volume| {
                 volume.rollback().map(actions).unwrap_or_default()
@@ -74,10 +73,13 @@ impl Step {
                 volume,
                 snapshot,
                 label,
+                with,
                 ..
             } => of(volume, &|v| {
+                let others = with.iter().flat_map(|other| open(&other.volume));
                 let mut actions = vec![Action::Sync(v.data().to_owned())];
-                actions.extend(v.snapshot(snapshot, label));
+                actions.extend(others.map(|other| Action::Sync(other.data().to_owned())));
+                actions.extend(take(v, volume, snapshot, label, with));
                 actions
             }),
             Step::Start { node, .. } => vec![service(node).1],
@@ -91,9 +93,15 @@ impl Step {
             Step::Record { set } => vec![format!("# set {set} is captured")],
             Step::Digest { .. } => vec!["# BLAKE3 of every file of the snapshot".to_owned()],
             Step::Complete { set } => vec![format!("# set {set} is complete")],
+            Step::Hold {
+                volume, snapshot, ..
+            } => of(volume, &|v| {
+                let hold = v.hold().map(|hold| hold.hold(snapshot, snapshot.as_str()));
+                hold.unwrap_or_default()
+            }),
             Step::KeepPapers {
                 volume, snapshot, ..
-            } => match zeebe_snap_backends::open(volume).map(|volume| volume.papers(snapshot)) {
+            } => match open(volume).map(|volume| volume.papers(snapshot)) {
                 Ok(Some(folder)) => vec![format!(
                     "# manifest, listing and config files, once more in {}",
                     folder.display()
@@ -115,7 +123,7 @@ impl Step {
                 stage,
                 label,
                 ..
-            } => match zeebe_snap_backends::open(&source.volume) {
+            } => match open(&source.volume) {
                 Ok(from) => {
                     let view = from.view(&source.snapshot.name);
                     roll(volume, &|r| r.stage(&source.snapshot, &view, stage, label))
@@ -157,11 +165,36 @@ impl Step {
             Step::Destroy {
                 volume, snapshot, ..
             } => of(volume, &|v| {
-                let mut actions = v.destroy(snapshot);
+                let release = v
+                    .hold()
+                    .map(|hold| hold.release(snapshot, snapshot.as_str()));
+                let mut actions = release.unwrap_or_default();
+                actions.extend(v.destroy(snapshot));
                 actions.extend(v.unprepare(snapshot));
                 actions
             }),
             Step::Forget { set } => vec![format!("# what is written down of set {set} is removed")],
         }
     }
+}
+
+/// What takes the snapshot of `volume`, and of all those `with` it.
+pub fn take(
+    volume: &dyn Volume,
+    id: &VolumeId,
+    snapshot: &SnapName,
+    label: &Label,
+    with: &[Captured],
+) -> Vec<Action> {
+    let Some(joint) = volume.joint().filter(|_| !with.is_empty()) else {
+        return volume.snapshot(snapshot, label);
+    };
+    let others = with
+        .iter()
+        .map(|other| (other.volume.clone(), other.label.clone()));
+    let all: Vec<_> = [(id.clone(), label.clone())]
+        .into_iter()
+        .chain(others)
+        .collect();
+    joint.snapshot(&all, snapshot).unwrap_or_default()
 }

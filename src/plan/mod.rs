@@ -29,7 +29,7 @@ use crate::service::Instance;
 use crate::zeebe::version::Version;
 
 pub use findings::{Finding, Findings, Weight};
-pub use step::{Source, Staged, Step, Stuck};
+pub use step::{Captured, Source, Staged, Step, Stuck};
 
 /// What a run will do: its stages one after another, the steps of a stage side by side.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

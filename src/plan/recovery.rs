@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use zeebe_snap_backends::{Label, SnapName, StageName, VolumeId};
 
-use super::backup::{digesting, papers};
+use super::backup::{digesting, holds, papers};
 use super::configs::ConfigSwap;
 use super::{Aim, OnFailure, Plan, Stage, Staged, Step};
 use crate::agent::protocol::FaultKind;
@@ -46,6 +46,8 @@ struct Debts {
     swapped_configs: Vec<ConfigSwap>,
     recorded: bool,
     completed: bool,
+    /// Whose snapshots are held.
+    holds: BTreeSet<NodeId>,
     /// Beside whose snapshots the set's papers are.
     papers: BTreeSet<NodeId>,
     forgotten: bool,
@@ -139,7 +141,12 @@ pub fn plan(entries: &[Entry]) -> Option<Plan> {
             } else {
                 vec![record]
             };
-            let mut stages = vec![starts(&debts), Stage::go_on(record), healthy];
+            let mut stages = vec![
+                starts(&debts),
+                Stage::go_on(record),
+                holds(origin, &debts.holds),
+                healthy,
+            ];
             if !debts.completed {
                 stages.extend(digesting(origin));
             }
@@ -378,6 +385,9 @@ impl Debts {
             }
             Step::Record { .. } => self.recorded = true,
             Step::Complete { .. } => self.completed = true,
+            Step::Hold { node, .. } => {
+                self.holds.insert(*node);
+            }
             Step::KeepPapers { node, .. } => {
                 self.papers.insert(*node);
             }

@@ -45,12 +45,14 @@ pub enum Step {
         nodes: Vec<NodeId>,
         stopped: Vec<(NodeId, Instance)>,
     },
-    /// Syncs the volume again and takes the snapshot.
+    /// Syncs the volume again and takes the snapshot; of all those `with` it in one call.
     Snapshot {
         node: NodeId,
         volume: VolumeId,
         snapshot: SnapName,
         label: Label,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        with: Vec<Captured>,
     },
     /// Starts the broker. `stopped` is the process that was told to stop and so must end first.
     Start {
@@ -70,6 +72,12 @@ pub enum Step {
     },
     /// Writes the manifest, which makes the set complete.
     Complete { set: SetId },
+    /// Keeps anything else from destroying a snapshot of the set.
+    Hold {
+        node: NodeId,
+        volume: VolumeId,
+        snapshot: SnapName,
+    },
     /// Keeps what a restore needs of the members that are in a snapshot beside that snapshot, too, so that a lost catalog
     /// can be rebuilt.
     KeepPapers {
@@ -158,6 +166,17 @@ pub enum Step {
     Forget { set: SetId },
 }
 
+/// A volume that is captured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Captured {
+    /// The first broker that lies in it.
+    pub node: NodeId,
+    /// The volume.
+    pub volume: VolumeId,
+    /// What its snapshot says of itself.
+    pub label: Label,
+}
+
 /// A snapshot, and the volume that has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Source {
@@ -201,6 +220,7 @@ impl Step {
             | Step::Snapshot { node, .. }
             | Step::Start { node, .. }
             | Step::Digest { node, .. }
+            | Step::Hold { node, .. }
             | Step::KeepPapers { node, .. }
             | Step::Verify { node, .. }
             | Step::StageData { node, .. }
@@ -256,6 +276,7 @@ impl Step {
             Step::Record { .. } => "record",
             Step::Digest { .. } => "digest",
             Step::Complete { .. } => "complete",
+            Step::Hold { .. } => "hold the snapshot",
             Step::KeepPapers { .. } => "keep papers",
             Step::Verify { .. } => "verify",
             Step::StageData { .. } => "stage",
@@ -337,7 +358,10 @@ impl fmt::Display for Step {
             }
             (
                 Some(node),
-                Step::TakeKept { .. } | Step::PutBack { .. } | Step::KeepPapers { .. },
+                Step::TakeKept { .. }
+                | Step::PutBack { .. }
+                | Step::Hold { .. }
+                | Step::KeepPapers { .. },
             ) => {
                 write!(f, "{} of broker {node}", self.word())
             }

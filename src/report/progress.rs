@@ -62,6 +62,26 @@ impl Progress {
         }
     }
 
+    /// So many bytes have flowed, of about so many.
+    pub fn flowed(&self, bytes: u64, of: Option<u64>) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        let so_far = super::table::bytes;
+        let what = self.bar.message();
+        let what = what.split(':').next().unwrap_or_default();
+        let rate = bytes as f64 / self.bar.elapsed().as_secs_f64().max(0.1);
+        let left = of
+            .filter(|_| rate > 1.0)
+            .map(|of| of.saturating_sub(bytes) as f64 / rate);
+        let of = of.map(|of| format!(" of about {}", so_far(of)));
+        let left = left.map(|left| format!(", {left:.0} s left"));
+        let (of, left) = (of.unwrap_or_default(), left.unwrap_or_default());
+        let (bytes, rate) = (so_far(bytes), so_far(rate as u64));
+        self.bar
+            .set_message(format!("{what}: {bytes}{of}, {rate}/s{left}"));
+    }
+
     /// A line that stays, for people: on standard error.
     pub fn note(&self, line: &str) {
         self.bar.suspend(|| super::tell(line));

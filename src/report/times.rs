@@ -37,8 +37,17 @@ impl Times {
                     times.stopped.insert(node, (*asked, *ended));
                     times.phase(node, "stop", between(*asked, *ended));
                 }
-                (Some(node), Fact::Snapshot { sync, snapshot, .. }) => {
-                    for node in sharing(node) {
+                (
+                    Some(node),
+                    Fact::Snapshot {
+                        with,
+                        sync,
+                        snapshot,
+                        ..
+                    },
+                ) => {
+                    let all = [node].into_iter().chain(with.keys().copied());
+                    for node in all.flat_map(sharing) {
                         times.phase(node, "sync", *sync);
                         times.phase(node, "snapshot", *snapshot);
                     }

@@ -8,6 +8,7 @@ mod lost;
 mod mask;
 mod refusals;
 mod secrets;
+mod stream;
 mod tree;
 
 use std::path::Path;
@@ -81,11 +82,17 @@ fn help_names_every_verb_that_is_built() {
     insta::assert_snapshot!(World::new().run(&["--help"]));
     for verb in [
         "init", "check", "backup", "list", "show", "verify", "restore", "undo", "release",
-        "forget", "status", "recover", "tree",
+        "forget", "status", "recover", "stream", "tree",
     ] {
         insta::assert_snapshot!(
             format!("help of {verb}"),
             World::new().run(&[verb, "--help"])
+        );
+    }
+    for verb in ["send", "receive", "dump"] {
+        insta::assert_snapshot!(
+            format!("help of stream {verb}"),
+            World::new().run(&["stream", verb, "--help"])
         );
     }
     for verb in ["clone", "digest", "compare"] {

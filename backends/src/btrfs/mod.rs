@@ -4,14 +4,19 @@
 //! a writable snapshot (room `nested`); a mount point, or a folder with other things beside it, gets a clone of its tree
 //! (room `within`). Must not know sets or brokers: what a label says is its writer's business.
 
+mod format;
+mod landing;
 mod nested;
 mod place;
 mod show;
+mod stream;
 mod within;
 
 pub(crate) use place::{
     create as create_subvolume, delete_if_there as delete_subvolume, is_subvolume_root,
 };
+
+pub(crate) use format::MAGIC as STREAM_MAGIC;
 
 use std::path::Path;
 
@@ -21,7 +26,8 @@ use crate::cmd::{Cmd, System};
 use crate::exchange::{Exchange, Stands as Lies};
 use crate::name::SnapName;
 use crate::store::Store;
-use crate::{Driver, Error, Obstacle, Result, Snapshot, Volume, VolumeId};
+use crate::{Driver, Error, Landing, Obstacle, Result, Snapshot, Volume, VolumeId};
+use landing::Folder;
 use nested::Nested;
 use place::Stands;
 use show::Shown;
@@ -73,6 +79,23 @@ impl Driver for Btrfs {
             Detail::Nested(nested) => Box::new(nested),
             Detail::Within(within) => within,
         })
+    }
+
+    fn landing(&self, _: &dyn System, place: &str) -> Result<Option<Box<dyn Landing>>> {
+        let folder = Folder::new(Path::new(place));
+        Ok(match folder.is_on_btrfs()? {
+            true => Some(Box::new(folder)),
+            false => None,
+        })
+    }
+
+    fn open_landing(&self, id: &VolumeId) -> Result<Box<dyn Landing>> {
+        let folder: Folder =
+            serde_json::from_value(id.detail.clone()).map_err(|error| Error::Id {
+                backend: id.backend.clone(),
+                why: error.to_string(),
+            })?;
+        Ok(Box::new(folder))
     }
 }
 

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::place::{self, Stands};
+use super::stream::Keeps;
 use super::{Detail, btrfs, id, nested_subvolumes, snapshot, snapshots};
 use crate::action::Action;
 use crate::cmd::System;
 use crate::exchange::{Exchange, Stands as Lies};
 use crate::name::{SnapName, StageName};
 use crate::store::{self, Store};
+use crate::stream::{Part, Stream};
 use crate::{
     Kept, Label, Obstacle, Progress, Purpose, Result, Rollback, Snapshot, View, Volume, VolumeId,
     brought_back, mounts,
@@ -162,6 +164,20 @@ impl Volume for Nested {
 
     fn rollback(&self) -> Option<&dyn Rollback> {
         Some(self)
+    }
+
+    fn stream(&self) -> Option<&dyn Stream> {
+        Some(self)
+    }
+}
+
+impl Keeps for Nested {
+    fn kept_in(&self) -> Store {
+        self.store()
+    }
+
+    fn data_in_it(&self) -> Part {
+        Part::default()
     }
 }
 

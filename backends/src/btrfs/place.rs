@@ -26,7 +26,11 @@ pub fn is_on_btrfs(data: &Path) -> Result<bool> {
     let Some(around) = data.parent().filter(|_| data.file_name().is_some()) else {
         return Ok(false);
     };
-    let at = if data.exists() { data } else { around };
+    is_btrfs(if data.exists() { data } else { around })
+}
+
+/// Whether `at` is on btrfs; nothing is not.
+pub fn is_btrfs(at: &Path) -> Result<bool> {
     match rustix::fs::statfs(at) {
         Ok(fs) => Ok(fs.f_type == MAGIC),
         Err(rustix::io::Errno::NOENT) => Ok(false),

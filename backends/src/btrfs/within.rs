@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::place::{ROOT_INODE, Stands};
+use super::stream::Keeps;
 use super::{Detail, btrfs, id, nested_subvolumes, place, snapshot, snapshots};
 use crate::action::Action;
 use crate::cmd::System;
 use crate::exchange::{Exchange, Stands as Lies};
 use crate::name::SnapName;
 use crate::store::{self, Store};
+use crate::stream::{Part, Stream};
 use crate::{
     Error, Label, Obstacle, Purpose, Result, Rollback, Snapshot, View, Volume, VolumeId,
     brought_back, mounts,
@@ -174,6 +176,24 @@ impl Volume for Within {
 
     fn rollback(&self) -> Option<&dyn Rollback> {
         Some(&self.exchange)
+    }
+
+    fn stream(&self) -> Option<&dyn Stream> {
+        Some(self)
+    }
+}
+
+impl Keeps for Within {
+    fn kept_in(&self) -> Store {
+        self.store().clone()
+    }
+
+    fn data_in_it(&self) -> Part {
+        let below = self.exchange.data.strip_prefix(&self.subvolume);
+        Part {
+            below: below.unwrap_or(Path::new("")).to_owned(),
+            leave_out: self.exchange.leave_out(),
+        }
     }
 }
 

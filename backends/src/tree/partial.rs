@@ -9,10 +9,7 @@ use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, fsync, mkdirat, renameat_with,
-    unlinkat,
-};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fsync, mkdirat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::TreeError;
@@ -20,6 +17,7 @@ use super::beneath::Root;
 use super::remove;
 use super::stat::{Stat, open_at, openat};
 use crate::name::hidden_beside;
+use crate::renames;
 
 /// Makes an empty directory at a path, which only its owner can reach.
 pub(crate) type MakeRoot<'a> = &'a dyn Fn(&Path) -> io::Result<()>;
@@ -208,7 +206,7 @@ impl Place {
     }
 
     fn rename(&self, from: &OsStr, to: &OsStr) -> Result<(), Errno> {
-        renameat_with(&self.around, from, &self.around, to, RenameFlags::NOREPLACE)
+        renames::to_free_at(&self.around, from, &self.around, to)
     }
 }
 

@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use zeebe_snap_backends::action::perform_all;
+use zeebe_snap_backends::stream::pipe::Flow;
+use zeebe_snap_backends::stream::{Agreement, Part, Point, Shipment, ship};
 use zeebe_snap_backends::{Obstacle, Purpose, SnapName, Volume};
 
+use crate::around::{no_trace, traces};
 use crate::attempt::Attempt;
 use crate::site::{ODD, Site, furnish, run};
 use crate::snapshots::{label, take};
+use crate::streams::Sides;
 use crate::{Fixture, host, perform, snap, tree};
 
 /// The contract, and what only btrfs must hold.
@@ -33,6 +37,11 @@ macro_rules! btrfs {
             #[test]
             fn what_is_not_frozen_is_no_snapshot_of_ours() {
                 super::what_is_not_frozen_is_no_snapshot_of_ours::<super::$layout>();
+            }
+
+            #[test]
+            fn data_that_was_received_is_not_sent() {
+                super::data_that_was_received_is_not_sent::<super::$layout>();
             }
         })*
     };
@@ -74,7 +83,7 @@ trait Layout {
 
 impl<L: Layout> Fixture for Btrfs<L> {
     const DRIVER: &'static str = "btrfs";
-    const CAPABILITIES: &'static [&'static str] = &["rollback"];
+    const CAPABILITIES: &'static [&'static str] = &["rollback", "stream"];
     const LEAVES_OUT: &'static [&'static str] = L::LEAVES_OUT;
     const TOGETHER: bool = L::TOGETHER;
 
@@ -97,6 +106,12 @@ impl<L: Layout> Fixture for Btrfs<L> {
 
     fn another(&self) -> PathBuf {
         L::another(&self.site, &self.place)
+    }
+
+    fn place(&self, name: &str) -> String {
+        let volume = self.site.mounted("btrfs", name);
+        let place = volume.join("größe 'β'/-$1");
+        place.to_str().unwrap().to_owned()
     }
 
     fn elsewhere(&self) -> Vec<PathBuf> {
@@ -398,4 +413,240 @@ fn what_is_not_frozen_is_no_snapshot_of_ours<L: Layout>() {
     run("btrfs", &[&"property", &"set", &path, &"ro", &"false"]);
     let found = volume.find(&host(), &name).unwrap().unwrap();
     assert_eq!(found.label, None);
+}
+
+/// Makes a frozen subvolume writable and leaves it its received uuid, as older tools did (BTRFS_IOC_SUBVOL_SETFLAGS).
+fn thaw(subvolume: &Path) {
+    let script = "import fcntl, os, struct, sys\n\
+        fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x4008941A, struct.pack('Q', 0))";
+    run("python3", &[&"-c", &script, &subvolume]);
+}
+
+/// A snapshot of what was received, made writable and not by a snapshot, would pass for what was received.
+fn data_that_was_received_is_not_sent<L: Layout>() {
+    let Some(sides) = Sides::<Btrfs<L>>::fresh() else {
+        panic!("btrfs has streams");
+    };
+    let [first, second] = ["zeebe-snap-1", "zeebe-snap-2"].map(snap);
+    let (fixture, data) = (&sides.fixture, sides.fixture.data());
+    tree::fill_small(data, "older");
+    take(&*sides.volume, &first, &label("1"));
+    if fixture.place.frozen != *data || !L::LEAVES_OUT.is_empty() {
+        // Only a subvolume inside a bigger mount can be put there by a rename.
+        return;
+    }
+    sides.ship(&first);
+    let back = crate::streams::landing::<Btrfs<L>>(data.with_file_name("back").to_str().unwrap());
+    let landed = back.view(&first, &Part::default()).path;
+    let from = sides.landing.stream().unwrap();
+    let (shipment, _) = sides.shipment_from(from, &*back, &first);
+    ship(
+        &host(),
+        from,
+        &*back,
+        &shipment,
+        &[],
+        &label("1"),
+        &Flow::new(),
+    )
+    .unwrap();
+    fs::rename(data, data.with_file_name("old")).unwrap();
+    thaw(&landed);
+    fs::rename(&landed, data).unwrap();
+
+    let volume = fixture.volume();
+    take(&*volume, &second, &label("2"));
+    let stream = volume.stream().unwrap();
+    let of = Point::of(&volume.find(&host(), &second).unwrap().unwrap());
+    let all = Shipment {
+        of,
+        base: None,
+        resume: None,
+    };
+    let obstacles = stream.obstacles(&host(), &all).unwrap();
+    one(&obstacles, "received uuid");
+
+    // As the hint has it.
+    subvolume(&[&"snapshot", &data, &data.with_file_name("new")]);
+    fs::rename(data, data.with_file_name("thawed")).unwrap();
+    fs::rename(data.with_file_name("new"), data).unwrap();
+    let volume = fixture.volume();
+    let third = snap("zeebe-snap-3");
+    take(&*volume, &third, &label("3"));
+    let of = Point::of(&volume.find(&host(), &third).unwrap().unwrap());
+    let all = Shipment { of, ..all };
+    assert_eq!(
+        volume.stream().unwrap().obstacles(&host(), &all).unwrap(),
+        []
+    );
+}
+
+/// Another subvolume on the target passes for the base, by a received uuid that it inherited.
+#[test]
+fn a_base_that_has_a_twin_is_refused() {
+    let sides = Sides::<Btrfs<Nested>>::fresh().unwrap();
+    let [first, second] = ["zeebe-snap-1", "zeebe-snap-2"].map(snap);
+    let (site, data) = (sides.fixture.site(), sides.fixture.data());
+    tree::fill_small(data, "older");
+    take(&*sides.volume, &first, &label("1"));
+    sides.ship(&first);
+    let base = sides.landing.view(&first, &Part::default()).path;
+    let twin = site.dir().join("target/twin");
+    subvolume(&[&"snapshot", &"-r", &base, &twin]);
+    thaw(&twin);
+    fs::write(twin.join("same"), "somebody else's").unwrap();
+    run("btrfs", &[&"property", &"set", &twin, &"ro", &"true"]);
+
+    // The tool takes the one that is older.
+    perform(&sides.landing.destroy(&first));
+    sides.ship(&first);
+
+    fs::write(data.join("new"), "new").unwrap();
+    let new = take(&*sides.volume, &second, &label("2"));
+    let (shipment, _) = sides.shipment(&second);
+    let before = traces(site, data);
+    let obstacles = sides.landing.obstacles(&host(), &shipment, None).unwrap();
+    one(&obstacles, "twin");
+    let said = sides.try_to_ship(&shipment).unwrap_err();
+    assert!(said.contains("it was made from"), "{said}");
+    no_trace(site, data, &before, "from the twin");
+    // The base itself was taken away, and only the twin is there.
+    perform(&sides.landing.destroy(&first));
+    assert_eq!(sides.whole(&first), None);
+    let obstacles = sides.landing.obstacles(&host(), &shipment, None).unwrap();
+    one(&obstacles, "is not in");
+    let tried = sides.try_to_ship(&shipment).unwrap_err();
+    assert!(tried.contains("its base zeebe-snap-1 is gone"), "{tried}");
+    assert_eq!(sides.landing.landed(&host()).unwrap(), []);
+    subvolume(&[&"delete", &twin]);
+    assert_eq!(sides.ship(&second), None);
+    tree::same(&sides.seen(&second), &new, "all of it");
+}
+
+/// What somebody else received, and what is no subvolume at all, is never a base and never removed.
+#[test]
+fn what_is_not_ours_on_the_target_is_left() {
+    let sides = Sides::<Btrfs<Nested>>::fresh().unwrap();
+    let [first, second] = ["zeebe-snap-1", "zeebe-snap-2"].map(snap);
+    let data = sides.fixture.data();
+    tree::fill_small(data, "older");
+    let old = take(&*sides.volume, &first, &label("1"));
+    sides.ship(&first);
+    let folder = sides.landing.view(&first, &Part::default()).path;
+    let folder = folder.parent().unwrap();
+    for file in ["zeebe-snap-1.json", "zeebe-snap-1.seal"] {
+        fs::remove_file(folder.join(file)).unwrap();
+    }
+    fs::create_dir(folder.join("zeebe-snap-3")).unwrap();
+    let theirs = sides.landing.landed(&host()).unwrap();
+    assert_eq!(theirs.len(), 2);
+    assert!(theirs.iter().all(|it| it.label.is_none()), "{theirs:?}");
+    assert!(matches!(sides.agree(&first), Agreement::Refused(_)));
+    take(&*sides.volume, &second, &label("2"));
+    assert_eq!(sides.ship(&second), None, "all of it");
+    tree::same(&sides.seen(&first), &old, "somebody else's");
+    // One whose seal is of another subvolume is not whole.
+    let seal = folder.join("zeebe-snap-2.seal");
+    let text = fs::read_to_string(&seal).unwrap();
+    fs::write(&seal, text.replace("\"uuid\":\"", "\"uuid\":\"0")).unwrap();
+    assert_eq!(sides.whole(&second), None);
+}
+
+/// It is said before, as far as it can be known; and what finds no room leaves nothing.
+#[test]
+fn a_target_without_room_is_left_as_it_was() {
+    let sides = Sides::<Btrfs<Nested>>::fresh().unwrap();
+    let name = snap("zeebe-snap-1");
+    let (site, data) = (sides.fixture.site(), sides.fixture.data());
+    tree::fill_small(data, "older");
+    let mut random = vec![0; 40 << 20];
+    blake3::Hasher::new().finalize_xof().fill(&mut random);
+    fs::write(data.join("large"), &random).unwrap();
+    let old = take(&*sides.volume, &name, &label("1"));
+    let target = site.dir().join("target");
+    let filler = target.join("filler");
+    let mut full = fs::File::create(&filler).unwrap();
+    let left = |keep: u64| {
+        let free = nix::sys::statvfs::statvfs(&target).unwrap();
+        free.blocks_available() * free.fragment_size() > keep
+    };
+    while left(20 << 20) {
+        std::io::Write::write_all(&mut full, &random[..4 << 20]).unwrap();
+        full.sync_all().unwrap();
+    }
+    let (shipment, _) = sides.shipment(&name);
+    let bytes = sides
+        .volume
+        .stream()
+        .unwrap()
+        .estimate(&host(), &shipment)
+        .unwrap();
+    let obstacles = sides.landing.obstacles(&host(), &shipment, bytes).unwrap();
+    one(&obstacles, "has room for");
+    assert_eq!(
+        sides.landing.obstacles(&host(), &shipment, None).unwrap(),
+        []
+    );
+    let before = traces(site, data);
+    let said = sides.try_to_ship(&shipment).unwrap_err();
+    assert!(said.starts_with("btrfs receive "), "{said}");
+    assert!(said.contains("No space left"), "{said}");
+    assert_eq!(sides.landing.landed(&host()).unwrap(), []);
+    let left: Vec<_> = traces(site, data)
+        .difference(&before)
+        .filter(|it| !it.is_dir())
+        .cloned()
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    drop(full);
+    fs::remove_file(&filler).unwrap();
+    run("sync", &[&"-f", &target]);
+    sides.ship(&name);
+    tree::same(&sides.seen(&name), &old, "with room");
+}
+
+/// As `btrfs subvolume snapshot` has it: what is brought back so can be sent again.
+#[test]
+fn what_has_landed_is_brought_back_by_a_writable_snapshot() {
+    let sides = Sides::<Btrfs<Nested>>::fresh().unwrap();
+    let [first, second] = ["zeebe-snap-1", "zeebe-snap-2"].map(snap);
+    tree::fill(sides.fixture.data(), "old");
+    let old = take(&*sides.volume, &first, &label("1"));
+    sides.ship(&first);
+    let data = sides.fixture.site().dir().join("target/data");
+    subvolume(&[
+        &"snapshot",
+        &sides.landing.view(&first, &Part::default()).path,
+        &data,
+    ]);
+    tree::same(&tree::look(&data, &[]), &old, "brought back");
+    let volume = Btrfs::<Nested>::driver()
+        .detect(&host(), &data)
+        .unwrap()
+        .unwrap();
+    tree::change(&data);
+    let new = take(&*volume, &second, &label("2"));
+    let there = crate::streams::landing::<Btrfs<Nested>>(&sides.fixture.place("third"));
+    let stream = volume.stream().unwrap();
+    let all = Shipment {
+        of: Point::of(&volume.find(&host(), &second).unwrap().unwrap()),
+        base: None,
+        resume: None,
+    };
+    assert_eq!(stream.obstacles(&host(), &all).unwrap(), []);
+    ship(
+        &host(),
+        stream,
+        &*there,
+        &all,
+        &[],
+        &label("2"),
+        &Flow::new(),
+    )
+    .unwrap();
+    tree::same(
+        &tree::look(&there.view(&second, &stream.part()).path, &[]),
+        &new,
+        "sent again",
+    );
 }

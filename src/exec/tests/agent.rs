@@ -2,6 +2,7 @@
 //!
 //! Must not know what was planned, or what goes wrong.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -131,6 +132,7 @@ impl Machine {
                 );
                 return Ok(Fact::Snapshot {
                     identity: found.identity,
+                    with: BTreeMap::new(),
                     sync: Duration::ZERO,
                     snapshot: Duration::ZERO,
                 });
@@ -162,6 +164,7 @@ impl Machine {
                     .context("there is no such snapshot")?;
                 return Ok(digest());
             }
+            Step::Hold { volume, .. } => bail!("{volume} has no holds"),
             Step::KeepPapers {
                 set,
                 volume,

@@ -7,7 +7,7 @@ use proptest::strategy::Just;
 
 use super::machine::{Broker, Machine, config_of};
 use super::tree::Thing;
-use super::volumes::{Lies, SHARED};
+use super::volumes::{Lies, SHARED, shape};
 use crate::config::{self, Cluster};
 use crate::id::NodeId;
 
@@ -114,13 +114,7 @@ impl Layout {
             machine.brokers.insert(node, broker);
             // Under names that look like ours.
             let id = machine.volume_id(spec.lies, &data);
-            let snapshots = match id.detail["exchange"]
-                .get("snapshots")
-                .or(id.detail.get("snapshots"))
-            {
-                Some(snapshots) => PathBuf::from(snapshots["folder"].as_str().unwrap()),
-                None => data.with_file_name(".zeebe-snap").join("data"),
-            };
+            let snapshots = shape(&id).unwrap().snapshots;
             let foreign = snapshots.join("zeebe-snap-20200101T000000Z");
             if !machine.things.has(&foreign) {
                 machine.make_tree(&foreign, NodeId(98), 0, spec.lies == Lies::Nested);

@@ -1,0 +1,260 @@
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::json;
+use zeebe_snap_backends::host::Host;
+use zeebe_snap_backends::stream::pipe::{self, Receiver};
+use zeebe_snap_backends::stream::{self, Agreement, Point, Shipment, Stream, agree};
+use zeebe_snap_backends::{DRIVERS, Label, Obstacle, SnapName, Volume};
+
+use super::{Manner, Story, landing, opened, refused};
+use crate::cmd::{absolute, print, print_json};
+use crate::exit::Exit;
+
+const MORE: &str = "\
+    With --to, what the place has is looked at first: the stream starts from the latest snapshot that both sides have, \
+    found by identity, never by name; all of it is sent where there is none. A stream to the place that was cut is gone on \
+    with where the file system can do that, else it is removed and begun anew. What lands there counts when it is whole and \
+    on the disk.\n\n\
+    Without --to, the stream goes to standard output, and starts from --base or has all of it.\n\n\
+    A place is a folder on btrfs, which is made if it is not there. It is for the snapshots of one volume.";
+
+/// Send a snapshot to another volume, or to standard output
+#[derive(Debug, Args)]
+#[command(after_help = MORE)]
+pub struct Send {
+    /// The data directory that the snapshot is of
+    #[arg(value_name = "DIR")]
+    data: PathBuf,
+    /// The name of the snapshot, as `zeebe-snap-20261123T014500Z`
+    #[arg(value_name = "SNAPSHOT", value_parser = snap_name)]
+    name: SnapName,
+    /// Where it is to land
+    #[arg(long, value_name = "PLACE")]
+    to: Option<String>,
+    /// Send only what changed since this one, which the other side has
+    #[arg(long, value_name = "SNAPSHOT", value_parser = snap_name)]
+    base: Option<SnapName>,
+    #[command(flatten)]
+    manner: Manner,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+fn snap_name(text: &str) -> Result<SnapName, String> {
+    SnapName::try_from(text.to_owned()).map_err(|error| error.to_string())
+}
+
+const VERB: &str = "stream send";
+
+impl Send {
+    pub fn run(self) -> Result<Exit> {
+        let host = Host::new(&[]);
+        let volume = volume(&host, &self.data)?;
+        let title = volume.id().title;
+        let Some(stream) = volume.stream() else {
+            bail!("{title} has no streams\n  Hint: `zeebe-snap tree clone` copies its tree.");
+        };
+        let (of, label) = match self.find(&host, &*volume, &self.name)? {
+            Ok(found) => found,
+            Err(why) => return refused(VERB, self.json, &[why]),
+        };
+        let base = match &self.base {
+            None => None,
+            Some(base) => match self.find(&host, &*volume, base)? {
+                Ok((base, _)) => Some(base),
+                Err(why) => return refused(VERB, self.json, &[why]),
+            },
+        };
+        match &self.to {
+            Some(place) => self.to_place(&host, stream, &title, place, &of, base, &label),
+            None => self.to_standard_output(&host, stream, &title, of, base),
+        }
+    }
+
+    /// A snapshot of ours; or why there is none of that name.
+    fn find(
+        &self,
+        host: &Host,
+        volume: &dyn Volume,
+        name: &SnapName,
+    ) -> Result<Result<(Point, Label), Obstacle>> {
+        let title = volume.id().title;
+        let obstacle = |what, why: &str, todo: String| {
+            Ok(Err(Obstacle {
+                what,
+                why: why.to_owned(),
+                todo,
+            }))
+        };
+        let found = volume.find(host, name)?;
+        let Some(found) = found else {
+            let all = volume.list(host)?;
+            let names: Vec<&str> = all.iter().map(|it| it.name.as_str()).collect();
+            return obstacle(
+                format!("{title} has no snapshot {name}"),
+                "only what is there can be sent",
+                match names[..] {
+                    [] => "it has none at all".to_owned(),
+                    _ => format!("it has {}", names.join(", ")),
+                },
+            );
+        };
+        match &found.label {
+            Some(label) => Ok(Ok((Point::of(&found), label.clone()))),
+            None => obstacle(
+                format!("the snapshot {name} of {title} is not one of ours"),
+                "whoever made it may remove it at any time",
+                "send one that zeebe-snap took".to_owned(),
+            ),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn to_place(
+        &self,
+        host: &Host,
+        stream: &dyn Stream,
+        title: &str,
+        place: &str,
+        of: &Point,
+        base: Option<Point>,
+        label: &Label,
+    ) -> Result<Exit> {
+        let landing = landing(host, place)?;
+        let mut points = stream.points(host)?;
+        if let Some(base) = &base {
+            points.retain(|it| it == base || it == of);
+        }
+        let (shipment, abandon) = match agree(of, &points, &landing.landed(host)?) {
+            Agreement::Send(shipment, abandon) => (shipment, abandon),
+            Agreement::Refused(why) => return refused(VERB, self.json, &[why]),
+            Agreement::Landed => return self.landed(of, &landing.id().title),
+        };
+        if let (Some(base), None) = (&base, &shipment.base) {
+            let why = Obstacle {
+                what: format!(
+                    "{} does not have the base {}",
+                    landing.id().title,
+                    base.name
+                ),
+                why: "a stream says only what is to be changed in its base".to_owned(),
+                todo: "leave out --base, and what both sides have is found".to_owned(),
+            };
+            return refused(VERB, self.json, &[why]);
+        }
+        let estimate = stream.estimate(host, &shipment)?;
+        let mut found = stream.obstacles(host, &shipment)?;
+        // What is abandoned first is not in the way.
+        if abandon.is_empty() {
+            found.extend(landing.obstacles(host, &shipment, estimate)?);
+        }
+        if !found.is_empty() {
+            return refused(VERB, self.json, &found);
+        }
+        let story = Story {
+            verb: VERB,
+            shipment: &shipment,
+            from: title,
+            to: &landing.id().title,
+            estimate,
+        };
+        if self.manner.dry_run {
+            let mut before: Vec<_> = abandon
+                .iter()
+                .flat_map(|name| landing.abandon(name))
+                .collect();
+            before.extend(landing.prepare(&shipment, label));
+            let ends = (stream.send(&shipment), landing.receive(&shipment));
+            let lines = story.lines(&before, &ends.0.to_string(), &ends.1.to_string());
+            return story.planned(self.json, &lines);
+        }
+        let begun = Instant::now();
+        let shipped = self
+            .manner
+            .flow(format!("send {}", of.name), estimate, |flow| {
+                stream::ship(host, stream, &*landing, &shipment, &abandon, label, flow)
+            })??;
+        story.done(self.json, shipped.bytes, begun.elapsed())
+    }
+
+    fn landed(&self, of: &Point, to: &str) -> Result<Exit> {
+        match self.json {
+            true => print_json(&json!({
+                "format": 1,
+                "verb": VERB,
+                "result": "unchanged",
+                "snapshot": { "name": of.name, "identity": of.identity },
+                "to": to,
+            }))?,
+            false => print(&format!("{to} has {} already, whole.\n", of.name))?,
+        }
+        Ok(Exit::Done)
+    }
+
+    fn to_standard_output(
+        &self,
+        host: &Host,
+        stream: &dyn Stream,
+        title: &str,
+        of: Point,
+        base: Option<Point>,
+    ) -> Result<Exit> {
+        let shipment = Shipment {
+            of,
+            base,
+            resume: None,
+        };
+        let found = stream.obstacles(host, &shipment)?;
+        if !found.is_empty() {
+            return refused(VERB, self.json, &found);
+        }
+        let story = Story {
+            verb: VERB,
+            shipment: &shipment,
+            from: title,
+            to: "standard output",
+            estimate: stream.estimate(host, &shipment)?,
+        };
+        let sender = stream.send(&shipment);
+        if self.manner.dry_run {
+            return story.planned(self.json, &[sender.to_string()]);
+        }
+        if self.json {
+            bail!(
+                "--json would be in the midst of the stream\n  Hint: give --to, or leave out --json."
+            );
+        }
+        let out = opened(
+            &io::stdout(),
+            "standard output",
+            "give --to, or send it into a file or a pipe",
+        )?;
+        let what = format!("send {}", shipment.of.name);
+        self.manner.flow(what, story.estimate, |flow| {
+            pipe::run(host, sender, Receiver::Open(out), flow)
+        })??;
+        Ok(Exit::Done)
+    }
+}
+
+/// The volume that holds `data`.
+fn volume(host: &Host, data: &Path) -> Result<Box<dyn Volume>> {
+    let dir = match std::fs::canonicalize(data) {
+        Ok(dir) => dir,
+        // One that is gone may have snapshots.
+        Err(_) => absolute(data.to_owned())?,
+    };
+    for driver in DRIVERS {
+        if let Some(volume) = driver.detect(host, &dir)? {
+            return Ok(volume);
+        }
+    }
+    None.with_context(|| {
+        format!("{dir:?} is on no volume that is known\n  Hint: give a data directory that exists.")
+    })
+}
