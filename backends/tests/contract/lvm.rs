@@ -12,6 +12,9 @@ use crate::site::{ODD, Site, answer, furnish, run};
 use crate::snapshots::{label, take};
 use crate::{Fixture, Moves, snap};
 
+#[path = "lvm_faults.rs"]
+mod faults;
+
 mod thin_xfs {
     contract!(#[ignore = "needs a kernel with device-mapper: scripts/vm runs it"] super::Whole<super::Xfs>);
 }
@@ -217,6 +220,7 @@ impl<K: Kind> Fixture for Whole<K> {
     const CAPABILITIES: &'static [&'static str] = &["rollback"];
     const LEAVES_OUT: &'static [&'static str] = K::IN_ROOT;
     const MOVES: Moves = Moves::Volume;
+    const ALONE: bool = true;
     const CUT: Cut = Cut::Commands { looks: LOOKS };
 
     fn fresh() -> Whole<K> {
