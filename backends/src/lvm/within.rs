@@ -120,8 +120,15 @@ impl Volume for Within {
         self.origin.list(sys)
     }
 
+    /// Tags are given with the name. In the root of a mount the folder for what is staged is made here: it changes the time of
+    /// the data directory, which is to be in the snapshot.
     fn prepare(&self, _: &SnapName, _: &Label) -> Vec<Action> {
-        Vec::new()
+        match self.exchange.was {
+            Stands::Mount { .. } => {
+                vec![Action::MakeDir(self.exchange.store().folder().to_owned())]
+            }
+            Stands::Nothing | Stands::Folder(_) => Vec::new(),
+        }
     }
 
     fn snapshot(&self, name: &SnapName, label: &Label) -> Vec<Action> {

@@ -127,14 +127,26 @@ impl Group {
         self.site.mount(&node, "noatime", at)
     }
 
-    /// All there are, and what is written on them.
+    /// All there are, and what is written on them but for what they belong to.
     fn names(&self) -> Vec<String> {
-        let words = ["--noheadings", "-o", "lv_name,lv_tags", "--separator", " "];
-        let mut all: Vec<&dyn AsRef<std::ffi::OsStr>> = Vec::new();
-        all.extend(words.iter().map(|word| word as &dyn AsRef<std::ffi::OsStr>));
-        all.push(&self.name);
-        let lines = answer("lvs", &all);
-        lines.lines().map(|line| line.trim().to_owned()).collect()
+        let words: [&dyn AsRef<std::ffi::OsStr>; 6] = [
+            &"--noheadings",
+            &"-o",
+            &"lv_name,lv_tags",
+            &"--separator",
+            &" ",
+            &self.name,
+        ];
+        let listed = answer("lvs", &words);
+        let line = |line: &str| {
+            let (name, tags) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+            let tags = tags.split(',');
+            let tags: Vec<&str> = tags
+                .filter(|tag| !tag.starts_with("zeebe-snap.volume="))
+                .collect();
+            format!("{name} {}", tags.join(","))
+        };
+        listed.lines().map(line).collect()
     }
 
     /// The one that is called `name` by the program, which adds what it belongs to.
