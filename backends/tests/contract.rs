@@ -183,6 +183,9 @@ trait Fixture: Sized {
         _ => Moves::Entries,
     };
 
+    /// What is mounted at another place, too, cannot change places at all.
+    const ALONE: bool = false;
+
     /// How what changes it can be cut.
     const CUT: Cut = Cut::Calls;
 

@@ -58,24 +58,27 @@ machine_start() {
   printf 'vm_writable=(%s) vm_idle=%s\n' "${*@Q}" "$idle" >"$folder/guest/settings"
   machine_initramfs "$folder" "$@"
   [[ -p $folder/doorbell.in ]] || mkfifo "$folder/doorbell.in" "$folder/doorbell.out"
-  # The host's files. It ends when the emulator does.
   rm -f "$folder/files"
-  setpriv --pdeathsig KILL /usr/lib/qemu/virtiofsd --socket-path="$folder/files" -o source=/ -o sandbox=chroot -o xattr \
-    -o cache=always -o timeout=1 -o log_level=err </dev/null >"$folder/virtiofsd.log" 2>&1 &
-  machine_children+=($!)
+  machine_child virtiofsd /usr/lib/qemu/virtiofsd --socket-path=files -o source=/ -o sandbox=chroot -o xattr \
+    -o cache=always -o timeout=1 -o log_level=err # all of a file that is in memory is good while the file is the same
   until [[ -S $folder/files ]]; do
     kill -0 "$!" 2>/dev/null || break
     machine_pause
   done
-  setpriv --pdeathsig KILL qemu-system-x86_64 "${accelerator[@]}" -smp "$cpus" -m "$memory" -nodefaults -no-user-config \
-    -no-reboot -display none -serial "file:$folder/console" \
+  machine_child qemu qemu-system-x86_64 "${accelerator[@]}" -smp "$cpus" -m "$memory" -nodefaults -no-user-config \
+    -no-reboot -display none -serial file:console \
     -object "memory-backend-memfd,id=memory,size=$memory,share=on" -numa node,memdev=memory \
-    -chardev "socket,id=files,path=$folder/files" -device vhost-user-fs-pci,chardev=files,tag=host \
+    -chardev socket,id=files,path=files -device vhost-user-fs-pci,chardev=files,tag=host \
     -chardev "pipe,id=bell,path=$folder/doorbell" -device virtio-serial-pci -device virtserialport,chardev=bell \
-    -kernel "$VM_KERNEL/vmlinuz" -initrd "$folder/initramfs.cpio" \
-    -append "console=ttyS0 quiet panic=-1 oops=panic mitigations=off no_timer_check" </dev/null >"$folder/qemu.log" 2>&1 &
-  machine_children+=($!)
+    -kernel "$VM_KERNEL/vmlinuz" -initrd initramfs.cpio \
+    -append "console=ttyS0 quiet panic=-1 oops=panic mitigations=off no_timer_check"
   echo $! >"$folder/pid"
+}
+
+# machine_child NAME COMMAND...: in the machine's folder, as the path of a socket must be short. What it says is in NAME.log.
+machine_child() {
+  (cd "$folder" && exec setpriv --pdeathsig KILL "${@:2}" </dev/null >"$1.log" 2>&1) &
+  machine_children+=($!)
 }
 
 # What the kernel needs before it has the host's files.

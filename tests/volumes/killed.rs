@@ -78,10 +78,10 @@ fn runs_that_are_killed_are_settled() {
             cluster.run(&["verify", set]).exits(0);
         }
     }
-    cluster.run(&["release", "--all", "--yes"]).exits(0);
     for set in cluster.sets().keys() {
         cluster.run(&["forget", set, "--yes"]).exits(0);
     }
+    cluster.run(&["release", "--all", "--yes"]).exits(0);
     cluster.wait_for_silence();
     assert_eq!(volumes(&cluster), before, "nothing is left");
 }

@@ -133,12 +133,11 @@ impl Change for Steps {
         let Folders { data, stage, .. } = &self.folders;
         let mv = |from: &Path, to: &Path| Cmd::new("mv").arg("-nT").args([from, to]).to_string();
         let between = self.folders.between();
-        let steps = match (&self.folders.was, self.to) {
+        match (&self.folders.was, self.to) {
             (Stands::Nothing, Exchanged::Swapped) => vec![mv(stage, data)],
             (Stands::Nothing, Exchanged::Back) => vec![mv(data, stage)],
             _ => vec![mv(data, &between), mv(stage, data), mv(&between, stage)],
-        };
-        steps
+        }
     }
 }
 

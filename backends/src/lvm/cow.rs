@@ -132,7 +132,7 @@ pub fn is_whole(sys: &dyn System, vg: &str, name: &str) -> Result<()> {
 
 fn run_over(lv: &str, row: &Row) -> String {
     format!(
-        "snapshot {lv} was run over: more was written to its volume than the {} MiB that it had room for, and nothing is left in it",
+        "snapshot {lv} was run over: more was written to its volume than the {} MiB that it had room for (or its room could not be written to), and nothing is left in it",
         row.size >> 20
     )
 }

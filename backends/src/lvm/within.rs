@@ -120,8 +120,13 @@ impl Volume for Within {
         self.origin.list(sys)
     }
 
-    fn prepare(&self, _: &SnapName, _: &Label) -> Vec<Action> {
-        Vec::new()
+    /// Tags are given with the name. But in the root of a mount the folder for what is staged comes and goes with the snapshot:
+    /// it changes the time of the data directory, which is to be the one that is captured.
+    fn prepare(&self, name: &SnapName, label: &Label) -> Vec<Action> {
+        match self.exchange.was {
+            Stands::Mount { .. } => self.exchange.store().begin(name, label, None),
+            Stands::Nothing | Stands::Folder(_) => Vec::new(),
+        }
     }
 
     fn snapshot(&self, name: &SnapName, label: &Label) -> Vec<Action> {
@@ -132,8 +137,12 @@ impl Volume for Within {
         self.origin.destroy(name)
     }
 
-    fn unprepare(&self, _: &SnapName) -> Vec<Action> {
-        self.exchange.store().remove_if_empty()
+    fn unprepare(&self, name: &SnapName) -> Vec<Action> {
+        let store = self.exchange.store();
+        match self.exchange.was {
+            Stands::Mount { .. } => store.forget_snapshot(name),
+            Stands::Nothing | Stands::Folder(_) => store.remove_if_empty(),
+        }
     }
 
     fn view(&self, name: &SnapName) -> View {

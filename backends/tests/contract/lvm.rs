@@ -12,6 +12,9 @@ use crate::site::{ODD, Site, answer, furnish, run};
 use crate::snapshots::{label, take};
 use crate::{Fixture, Moves, snap};
 
+#[path = "lvm_faults.rs"]
+mod faults;
+
 mod thin_xfs {
     contract!(#[ignore = "needs a kernel with device-mapper: scripts/vm runs it"] super::Whole<super::Xfs>);
 }
@@ -124,14 +127,26 @@ impl Group {
         self.site.mount(&node, "noatime", at)
     }
 
-    /// All there are, and what is written on them.
+    /// All there are, and what is written on them but for what they belong to.
     fn names(&self) -> Vec<String> {
-        let words = ["--noheadings", "-o", "lv_name,lv_tags", "--separator", " "];
-        let mut all: Vec<&dyn AsRef<std::ffi::OsStr>> = Vec::new();
-        all.extend(words.iter().map(|word| word as &dyn AsRef<std::ffi::OsStr>));
-        all.push(&self.name);
-        let lines = answer("lvs", &all);
-        lines.lines().map(|line| line.trim().to_owned()).collect()
+        let words: [&dyn AsRef<std::ffi::OsStr>; 6] = [
+            &"--noheadings",
+            &"-o",
+            &"lv_name,lv_tags",
+            &"--separator",
+            &" ",
+            &self.name,
+        ];
+        let listed = answer("lvs", &words);
+        let line = |line: &str| {
+            let (name, tags) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+            let tags = tags.split(',');
+            let tags: Vec<&str> = tags
+                .filter(|tag| !tag.starts_with("zeebe-snap.volume="))
+                .collect();
+            format!("{name} {}", tags.join(","))
+        };
+        listed.lines().map(line).collect()
     }
 
     /// The one that is called `name` by the program, which adds what it belongs to.
@@ -217,6 +232,7 @@ impl<K: Kind> Fixture for Whole<K> {
     const CAPABILITIES: &'static [&'static str] = &["rollback"];
     const LEAVES_OUT: &'static [&'static str] = K::IN_ROOT;
     const MOVES: Moves = Moves::Volume;
+    const ALONE: bool = true;
     const CUT: Cut = Cut::Commands { looks: LOOKS };
 
     fn fresh() -> Whole<K> {
