@@ -86,6 +86,10 @@ macro_rules! contract {
                 a_stream_that_is_given_up_is_made_whole
                 what_has_landed_can_be_sent_on_and_back
             }
+            capabilities {
+                a_held_snapshot_stays
+                several_are_taken_at_once
+            }
             surroundings {
                 neighbours_do_not_notice
                 what_is_mounted_stays_and_a_boot_finds_what_is_right
@@ -118,6 +122,8 @@ mod around;
 mod attempt;
 #[path = "contract/btrfs.rs"]
 mod btrfs;
+#[path = "contract/capabilities.rs"]
+mod capabilities;
 #[path = "contract/copy.rs"]
 mod copy;
 #[path = "contract/detection.rs"]

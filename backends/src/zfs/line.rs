@@ -22,24 +22,26 @@ pub const MADE_OF: &str = "zeebe-snap:made-of";
 /// Of a clone of ours: that it is in the making.
 pub const UNFINISHED: &str = "zeebe-snap:unfinished";
 /// Of a snapshot: what is the same in the labels of all that were taken in one call.
-const LABEL: &str = "zeebe-snap:label";
-/// Of a snapshot: the lines it was taken of, each with what is its own in its label.
-const OF: &str = "zeebe-snap:of";
+pub const LABEL: &str = "zeebe-snap:label";
+/// Of a snapshot that was taken here: the lines it was taken of, each with what is its own in its label.
+pub const OF: &str = "zeebe-snap:of";
 
 /// Of a dataset that is or was the data: the label of what replaces it under that stage.
 pub fn kept_as(stage: &StageName) -> String {
-    let mut property = KEPT.to_owned();
-    for byte in stage.as_str().bytes() {
+    named("zeebe-snap:kept.", stage.as_str())
+}
+
+/// A property for each name. (Those of properties have no capital letters.)
+pub fn named(property: &str, name: &str) -> String {
+    let mut property = property.to_owned();
+    for byte in name.bytes() {
         match byte {
             b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' => property.push(byte.into()),
-            // A property's name has no other letters.
             _ => property.push_str(&format!("_{byte:02x}")),
         }
     }
     property
 }
-
-const KEPT: &str = "zeebe-snap:kept.";
 
 /// What a line is known by, and the name that its data has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,7 +175,7 @@ impl Line {
         cmd
     }
 
-    fn label(&self, all: &BTreeMap<String, tell::Value>) -> Option<Label> {
+    pub fn label(&self, all: &BTreeMap<String, tell::Value>) -> Option<Label> {
         let mut of: BTreeMap<String, Label> = serde_json::from_str(own(all, OF)?).ok()?;
         let mut label: Label = serde_json::from_str(own(all, LABEL)?).ok()?;
         label.extend(of.remove(&self.began)?);

@@ -8,10 +8,12 @@
 //! properties, set by the command that makes what they are of.
 
 mod beside;
+mod landing;
 mod line;
 mod names;
 mod obstacles;
 mod snapshots;
+mod stream;
 mod tell;
 mod whole;
 mod within;
@@ -24,7 +26,8 @@ use crate::cmd::{Cmd, System};
 use crate::exchange::Exchange;
 use crate::mounts::{self, Mount};
 use crate::name::SnapName;
-use crate::{Action, Driver, Error, Joint, Label, Result, Volume, VolumeId};
+use crate::{Action, Driver, Error, Joint, Label, Landing, Result, Volume, VolumeId};
+use landing::Place;
 use line::Line;
 use tell::{own, text};
 use whole::{Mounting, Whole};
@@ -84,6 +87,25 @@ impl Driver for Zfs {
             Detail::Whole(whole) => Box::new(whole),
             Detail::Within(within) => within,
         })
+    }
+
+    fn landing(&self, sys: &dyn System, place: &str) -> Result<Option<Box<dyn Landing>>> {
+        let place = Place::new(place);
+        Ok(
+            match Path::new(MODULE).exists() && place.is_of_a_pool(sys)? {
+                true => Some(Box::new(place)),
+                false => None,
+            },
+        )
+    }
+
+    fn open_landing(&self, id: &VolumeId) -> Result<Box<dyn Landing>> {
+        let place: Place =
+            serde_json::from_value(id.detail.clone()).map_err(|error| Error::Id {
+                backend: id.backend.clone(),
+                why: error.to_string(),
+            })?;
+        Ok(Box::new(place))
     }
 }
 

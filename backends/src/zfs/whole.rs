@@ -12,12 +12,14 @@ use super::beside::{Discard, Forget, PutBack, Stage, Take};
 use super::line::Line;
 use super::names::Names;
 use super::snapshots::{Beside, Destroy};
+use super::stream::sends;
 use super::tell::text;
 use super::{Detail, Properties, id, obstacles};
 use crate::action::{Action, Change};
 use crate::cmd::System;
 use crate::name::{SnapName, StageName};
 use crate::renaming::{Rename, Renaming, To};
+use crate::stream::{Part, Stream};
 use crate::{
     Hold, Joint, Kept, Label, Obstacle, Progress, Purpose, Result, Rollback, Snapshot, View,
     Volume, VolumeId,
@@ -141,8 +143,24 @@ impl Volume for Whole {
         Some(&self.line)
     }
 
+    fn stream(&self) -> Option<&dyn Stream> {
+        Some(self)
+    }
+
     fn joint(&self) -> Option<&dyn Joint> {
         Some(&self.line)
+    }
+}
+
+sends!(Whole);
+
+impl Whole {
+    /// Where the data is in what is sent.
+    fn part_of_it(&self) -> Part {
+        Part {
+            below: PathBuf::new(),
+            leave_out: self.leave_out(),
+        }
     }
 }
 

@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use super::line::Line;
 use super::snapshots::Destroy;
+use super::stream::sends;
 use super::{Detail, id, obstacles};
 use crate::action::Action;
 use crate::cmd::System;
 use crate::exchange::{Exchange, Stands};
 use crate::name::SnapName;
+use crate::stream::{Part, Stream};
 use crate::{
     Hold, Joint, Label, Obstacle, Purpose, Result, Rollback, Snapshot, View, Volume, VolumeId,
     brought_back, mounts,
@@ -122,7 +124,23 @@ impl Volume for Within {
         Some(&self.line)
     }
 
+    fn stream(&self) -> Option<&dyn Stream> {
+        Some(self)
+    }
+
     fn joint(&self) -> Option<&dyn Joint> {
         Some(&self.line)
+    }
+}
+
+sends!(Within);
+
+impl Within {
+    /// Where the data is in what is sent.
+    fn part_of_it(&self) -> Part {
+        Part {
+            below: self.part.clone(),
+            leave_out: self.exchange.leave_out(),
+        }
     }
 }

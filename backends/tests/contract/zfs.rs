@@ -12,6 +12,9 @@ use crate::apart::Cut;
 use crate::site::{ODD, Site, answer, furnish, run};
 use crate::{Fixture, Moves, snap};
 
+#[path = "zfs/own.rs"]
+mod own;
+
 /// The contract, for a layout.
 macro_rules! zfs {
     ($($module:ident $layout:ident)*) => {
@@ -57,7 +60,7 @@ trait Layout {
 
 impl<L: Layout> Fixture for Zfs<L> {
     const DRIVER: &'static str = "zfs";
-    const CAPABILITIES: &'static [&'static str] = &["rollback", "hold", "joint"];
+    const CAPABILITIES: &'static [&'static str] = &["rollback", "stream", "hold", "joint"];
     const LEAVES_OUT: &'static [&'static str] = L::LEAVES_OUT;
     const MOVES: Moves = L::MOVES;
     const CUT: Cut = L::CUT;
@@ -82,6 +85,10 @@ impl<L: Layout> Fixture for Zfs<L> {
 
     fn another(&self) -> PathBuf {
         L::another(&self.site, &self.place)
+    }
+
+    fn place(&self, name: &str) -> String {
+        format!("zfs:{}/around/{name} 1", self.site.pool())
     }
 
     fn elsewhere(&self) -> Vec<PathBuf> {
