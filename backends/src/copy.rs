@@ -11,10 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
 use crate::cmd::System;
-use crate::exchange::{Exchange, Stands, folder};
+use crate::exchange::{Exchange, Stands, folder, weigh};
 use crate::name::SnapName;
 use crate::store::Store;
-use crate::tree::{self, Pass, Weight};
 use crate::{
     Cost, Driver, Error, Label, Obstacle, Purpose, Result, Rollback, Snapshot, View, Volume,
     VolumeId, brought_back, mounts,
@@ -59,14 +58,6 @@ fn tree(id: &VolumeId) -> Result<Tree> {
     })
 }
 
-fn weigh(path: &Path, leave_out: &[OsString]) -> Result<Weight> {
-    let pass = Pass {
-        leave_out,
-        ..Pass::new()
-    };
-    Ok(tree::weigh(path, &pass)?)
-}
-
 /// A data directory whose tree is cloned.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -83,41 +74,9 @@ impl Tree {
         self.store().of(name.as_str())
     }
 
-    /// Whether clones share blocks with the data.
-    fn shares(&self) -> Result<bool> {
-        let around = self.exchange.around();
-        tree::shares_blocks(around).map_err(Error::io("try to share blocks in", around))
-    }
-
     /// The data directory as it is.
     fn all(&self) -> View {
         View::of(self.exchange.data.clone()).without(self.exchange.leave_out())
-    }
-
-    /// Whether there is room for one more copy of `from`.
-    fn room(&self, sys: &dyn System, from: &View) -> Result<Option<Obstacle>> {
-        let around = self.exchange.around();
-        // Blocks are not shared between file systems, nor, before Linux 5.18, between two mounts of one.
-        let beside = from.standing().map(|path| mounts::is_one(path, around));
-        if beside.transpose()? == Some(true) && self.shares()? {
-            return Ok(None);
-        }
-        let weight = from.read(sys, |path| weigh(path, &from.leave_out))??;
-        let bytes = weight.allocated;
-        let fs = rustix::fs::statvfs(around).map_err(Error::io("look at the room in", around))?;
-        let free = fs.f_bavail * fs.f_frsize;
-        Ok((bytes > free).then(|| Obstacle {
-            what: format!(
-                "{from} holds {} MiB, and the file system of {} has {} MiB free",
-                bytes >> 20,
-                around.display(),
-                free >> 20
-            ),
-            why: "no blocks can be shared between the two, so each copy needs that room again"
-                .to_owned(),
-            todo: "make room, or use a file system with snapshots or reflinks (btrfs, xfs, ZFS)"
-                .to_owned(),
-        }))
     }
 }
 
@@ -148,7 +107,7 @@ impl Volume for Tree {
                 weigh(&self.exchange.data, &self.exchange.leave_out())?
             }
         };
-        Ok(match self.shares()? {
+        Ok(match self.exchange.shares()? {
             true => Cost::Clone {
                 entries: weight.entries,
             },
@@ -171,7 +130,7 @@ impl Volume for Tree {
             }
             found = self.exchange.obstacles_of_clones()?;
             if found.is_empty() {
-                found.extend(self.room(sys, &self.all())?);
+                found.extend(self.exchange.room(sys, &self.all())?);
             }
             return Ok(found);
         }
@@ -182,7 +141,7 @@ impl Volume for Tree {
         found = self.exchange.obstacles(&sources)?;
         if found.is_empty() && purpose == Purpose::BringBack {
             for source in &sources {
-                found.extend(self.room(sys, source)?);
+                found.extend(self.exchange.room(sys, source)?);
             }
         }
         Ok(found)

@@ -79,8 +79,13 @@ impl Host {
 }
 
 /// All that a tool finds in its environment.
-fn environment() -> [(&'static str, String); 2] {
-    [("PATH", DIRS.join(":")), ("LC_ALL", "C.UTF-8".to_owned())]
+fn environment() -> [(&'static str, String); 3] {
+    [
+        ("PATH", DIRS.join(":")),
+        ("LC_ALL", "C.UTF-8".to_owned()),
+        // LVM complains of every file it did not open itself.
+        ("LVM_SUPPRESS_FD_WARNINGS", "1".to_owned()),
+    ]
 }
 
 fn not_started(cmd: &Cmd, source: io::Error) -> RunError {

@@ -16,7 +16,23 @@
 //! system. It holds what the planner saw, so that the executor can ask whether it still holds.
 //!
 //! # Adding one
-//! Write its file, give [`DRIVERS`] its line, and make it pass `tests/contract.rs`.
+//! A backend is a room of its own and one line in [`DRIVERS`]. In this order it costs least:
+//! 1. **Record** what the tools say, on the real thing (`scripts/vm` has it where your kernel has not), and write the parser against
+//!    that: bytes in, values out, command and version named beside the recording. Ask for a fixed list of columns or properties.
+//! 2. **Identity.** Find what the system knows a volume and a snapshot by that no rename changes (guid, uuid). All else is built
+//!    on it: what a snapshot is of, what was staged of what, what is mounted. Names only tell where to look.
+//! 3. **Detect**: from what is mounted at the data directory, never from a name. Say how it lies: the root of a volume of its
+//!    own, or a folder beside other things. For a folder there is nothing to write but the snapshot and its [`View`]:
+//!    [`exchange::Exchange`] brings it back, as in `btrfs/within.rs`, `zfs/within.rs` and `lvm/within.rs`.
+//! 4. **Snapshot**: one command that makes it together with its [`Label`], so that there is no moment in which one of ours does
+//!    not say so. Where the system has no place for a label, [`store`] writes it beside, in [`Volume::prepare`].
+//! 5. **View**: a path, or [`view::Attach`] for what has to be mounted first, which is for the reader alone.
+//! 6. **Rollback**: what has names that can be given (datasets, logical volumes) implements the ten small functions of `renaming`,
+//!    which has the order, the cuts and the proof. What takes several commands is one [`action::Change`], which asks what is left
+//!    to do: the run can die after each of them.
+//! 7. **Obstacles**: whatever would fail with the brokers down is found while they run, with a name and a way out.
+//! 8. Make it pass `tests/contract.rs`: a fixture for each way the data can lie, and `contract!` for each. The suite takes
+//!    every capability you give; one you do not name fails it.
 
 pub mod action;
 pub mod btrfs;
@@ -24,15 +40,20 @@ pub mod cmd;
 pub mod copy;
 pub mod exchange;
 pub mod files;
+mod fstab;
 pub mod host;
+pub mod lvm;
 pub mod mounts;
 pub mod name;
+mod namespaces;
 pub mod papers;
+mod renames;
 mod renaming;
 pub mod store;
 pub mod stream;
 pub mod tree;
 pub mod view;
+pub mod zfs;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -406,7 +427,7 @@ pub trait Joint: fmt::Debug {
 }
 
 /// Every backend, asked in this order; the first that finds a volume has it.
-pub static DRIVERS: &[&dyn Driver] = &[&btrfs::Btrfs, &copy::Copy];
+pub static DRIVERS: &[&dyn Driver] = &[&btrfs::Btrfs, &zfs::Zfs, &lvm::Lvm, &copy::Copy];
 
 /// The driver called `name`.
 pub fn driver(name: &str) -> Option<&'static dyn Driver> {

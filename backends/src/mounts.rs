@@ -21,6 +21,12 @@ pub struct Mount {
     /// The file system, as `major:minor`: the same for all mounts of it. (On btrfs stat(2) gives others, which differ from
     /// subvolume to subvolume.)
     pub device: String,
+    /// What is mounted, in the file system's own words: "/dev/mapper/vg-data", "pool/dataset".
+    pub source: String,
+    /// What mount(8) takes after `-o` to mount it so again: of the mount, then of the file system.
+    pub options: String,
+    /// "shared:2", "master:1": where mounts and unmounts of others arrive.
+    pub propagation: Vec<String>,
 }
 
 /// All mounts of this process's namespace, in the order they were made.
@@ -46,21 +52,41 @@ fn parse_line(line: &[u8]) -> Result<Mount> {
     };
     let fields: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
     let dash = fields.iter().position(|f| *f == b"-").ok_or_else(wrong)?;
-    let [device, root, point, fstype] = [2, 3, 4, dash + 1].map(|at| fields.get(at));
-    let (Some(device), Some(root), Some(point), Some(fstype)) = (device, root, point, fstype)
+    let (Some(before), Some([fstype, source, of_fs, ..])) =
+        (fields[..dash].get(2..), fields.get(dash + 1..))
     else {
         return Err(wrong());
     };
+    let [device, root, point, of_mount, propagation @ ..] = before else {
+        return Err(wrong());
+    };
+    let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
     Ok(Mount {
         point: unescape(point),
         root: unescape(root),
-        fstype: String::from_utf8_lossy(fstype).into_owned(),
-        device: String::from_utf8_lossy(device).into_owned(),
+        fstype: text(fstype),
+        device: text(device),
+        source: unescape(source).to_string_lossy().into_owned(),
+        options: options(&text(of_mount), &text(of_fs)),
+        propagation: propagation.iter().map(|field| text(field)).collect(),
     })
 }
 
+/// Both say whether it can be written; what either forbids is forbidden.
+fn options(of_mount: &str, of_fs: &str) -> String {
+    let all = || of_mount.split(',').chain(of_fs.split(','));
+    let access = match all().any(|option| option == "ro") {
+        true => "ro",
+        false => "rw",
+    };
+    // The last is said by the kernel, and is not for it.
+    let rest = all().filter(|option| !["", "ro", "rw", "seclabel"].contains(option));
+    let all: Vec<&str> = std::iter::once(access).chain(rest).collect();
+    all.join(",")
+}
+
 /// The kernel writes blank, tab, newline and backslash as `\ooo`.
-fn unescape(field: &[u8]) -> PathBuf {
+pub(crate) fn unescape(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((first, tail)) = rest.split_first() {
@@ -144,6 +170,9 @@ mod tests {
         assert_eq!(mounts[1].point, Path::new("/srv/x y/m"));
         assert_eq!(mounts[1].fstype, "btrfs");
         assert_eq!(mounts[1].device, "0:39");
+        assert_eq!(mounts[1].source, "/dev/loop0");
+        assert_eq!(mounts[1].options, "rw,relatime,subvolid=5,subvol=/");
+        assert_eq!(mounts[1].propagation, ["shared:4", "master:2"]);
         assert_eq!(below(&mounts, Path::new("/srv/x y")).len(), 1);
         assert!(below(&mounts, Path::new("/srv/x y/m")).is_empty());
     }

@@ -15,6 +15,12 @@ pub(crate) trait Named: fmt::Debug + Send + Sync {
     /// What has this name, if anything has: a guid or uuid, which no rename changes.
     fn identity(&self, sys: &dyn System, name: &str) -> Result<Option<String>>;
 
+    /// The same of several names, for a kind that can say it all at once.
+    fn identities(&self, sys: &dyn System, names: [&str; 3]) -> Result<[Option<String>; 3]> {
+        let [one, two, three] = names.map(|name| self.identity(sys, name));
+        Ok([one?, two?, three?])
+    }
+
     /// What it was made of: the identity of a snapshot. `None` if nothing was written down.
     fn made_of(&self, sys: &dyn System, name: &str) -> Result<Option<String>>;
 
@@ -35,6 +41,17 @@ pub(crate) trait Named: fmt::Debug + Send + Sync {
 
     /// Mounts what has this name at the data directory.
     fn mount(&self, live: &str) -> Vec<Cmd>;
+
+    /// What is still to be done when the names are right and what has the name `live` is mounted, as the system has it now.
+    /// It is asked for again until it is nothing.
+    fn settle(&self, _sys: &dyn System, _live: &str) -> Result<Vec<Cmd>> {
+        Ok(Vec::new())
+    }
+
+    /// The same, as it is to be expected.
+    fn settling(&self, _live: &str) -> Vec<Cmd> {
+        Vec::new()
+    }
 }
 
 /// Which of the two has the name of the data.
@@ -67,15 +84,15 @@ pub(crate) struct Rename<N> {
 
 /// What has the three names.
 #[derive(Debug, PartialEq, Eq)]
-struct Places {
-    live: Option<String>,
-    beside: Option<String>,
-    between: Option<String>,
+pub(crate) struct Places {
+    pub live: Option<String>,
+    pub beside: Option<String>,
+    pub between: Option<String>,
 }
 
 /// What is to be done next.
 #[derive(Debug, PartialEq, Eq)]
-enum Move {
+pub(crate) enum Move {
     /// Nothing: the names are right.
     Done,
     /// The data is unmounted and loses its name.
@@ -84,13 +101,13 @@ enum Move {
     Name(&'static str, &'static str),
 }
 
-const LIVE: &str = "live";
-const BESIDE: &str = "beside";
+pub(crate) const LIVE: &str = "live";
+pub(crate) const BESIDE: &str = "beside";
 const BETWEEN: &str = "between";
 
 impl Places {
     /// The next move towards `wanted` having the name of the data; `None` where the names are such that none is safe.
-    fn next(&self, wanted: &dyn Fn(&str) -> bool) -> Option<Move> {
+    pub fn next(&self, wanted: &dyn Fn(&str) -> bool) -> Option<Move> {
         let is_wanted = |place: &Option<String>| place.as_deref().map(wanted);
         let places = [&self.live, &self.beside, &self.between].map(is_wanted);
         // Live, beside, between: is it what is wanted there?
@@ -121,11 +138,12 @@ impl<N: Named> Renaming<N> {
     }
 
     fn places(&self, sys: &dyn System) -> Result<Places> {
-        let at = |name: &str| self.named.identity(sys, name);
+        let names = [&self.live, &self.beside, &self.between()];
+        let [live, beside, between] = self.named.identities(sys, names.map(String::as_str))?;
         Ok(Places {
-            live: at(&self.live)?,
-            beside: at(&self.beside)?,
-            between: at(&self.between())?,
+            live,
+            beside,
+            between,
         })
     }
 
@@ -179,10 +197,13 @@ impl<N: Named> Renaming<N> {
         if !is_known || !nothing_wrong {
             return Ok(unclear());
         }
-        Ok(match (places.between.is_none(), mounted == places.live) {
-            (true, true) if old_lives => Progress::Staged,
-            (true, true) => Progress::Swapped,
-            _ => Progress::Halfway,
+        let in_place = places.between.is_none() && mounted == places.live;
+        if !in_place || !self.named.settle(sys, &self.live)?.is_empty() {
+            return Ok(Progress::Halfway);
+        }
+        Ok(match old_lives {
+            true => Progress::Staged,
+            false => Progress::Swapped,
         })
     }
 }
@@ -240,7 +261,13 @@ impl<N: Named> Change for Rename<N> {
                 mounted.as_deref().unwrap_or("nothing")
             )));
         }
-        Ok(())
+        loop {
+            let commands = named.settle(sys, &renaming.live)?;
+            if commands.is_empty() {
+                return Ok(());
+            }
+            run(sys, commands)?;
+        }
     }
 
     fn lines(&self) -> Vec<String> {
@@ -255,6 +282,7 @@ impl<N: Named> Change for Rename<N> {
             named.rename(&between, beside),
             named.take_up(live),
             named.mount(live),
+            named.settling(live),
         ];
         let lines = commands.iter().flatten();
         lines.map(ToString::to_string).collect()

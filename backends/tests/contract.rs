@@ -1,13 +1,15 @@
 //! What every backend has to hold wherever a data directory can lie, shown as outcomes: one suite, run over each backend
 //! and layout by its [`Fixture`].
 //!
-//! Needs root, the backends' tools, strace, and python3 for one test. `KEEP=1` leaves what a fixture made for a look. A
+//! Needs root, the backends' tools, their file systems in the kernel (tests of those that few kernels have are ignored, and
+//! asked for by name), strace, and python3 for one test. `KEEP=1` leaves what a fixture made for a look. A
 //! backend's room holds its fixtures, what only that backend must hold, and the line `contract!(ItsFixture)` for each.
 //! The suite itself must not know any backend: no test here asks which one it runs over.
 
 // A test ends by panicking, and says with `expect` what it had relied on.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,12 +18,23 @@ use zeebe_snap_backends::action::perform_all;
 use zeebe_snap_backends::host::Host;
 use zeebe_snap_backends::{Action, Driver, SnapName, Volume};
 
+use crate::apart::Cut;
 use crate::site::Site;
 
 /// Makes one test of each function of the suite, for the fixture named.
 macro_rules! contract {
-    ($fixture:ty) => {
-        contract!($fixture:
+    (with $attributes:tt $fixture:ty: $($room:ident { $($test:ident)* })*) => {
+        $($(contract!{one $attributes $fixture, $room, $test})*)*
+    };
+    (one [$(#[$attribute:meta])*] $fixture:ty, $room:ident, $test:ident) => {
+        #[test]
+        $(#[$attribute])*
+        fn $test() {
+            crate::$room::$test::<$fixture>();
+        }
+    };
+    ($(#[$attribute:meta])* $fixture:ty) => {
+        contract!(with [$(#[$attribute])*] $fixture:
             detection {
                 a_volume_is_found_and_nothing_elsewhere
                 an_id_opens_again_as_the_same_volume
@@ -73,6 +86,10 @@ macro_rules! contract {
                 a_stream_that_is_given_up_is_made_whole
                 what_has_landed_can_be_sent_on_and_back
             }
+            capabilities {
+                a_held_snapshot_stays
+                several_are_taken_at_once
+            }
             surroundings {
                 neighbours_do_not_notice
                 what_is_mounted_stays_and_a_boot_finds_what_is_right
@@ -95,12 +112,6 @@ macro_rules! contract {
             }
         );
     };
-    ($fixture:ty: $($room:ident { $($test:ident)* })*) => {
-        $($(#[test]
-        fn $test() {
-            crate::$room::$test::<$fixture>();
-        })*)*
-    };
 }
 
 #[path = "contract/apart.rs"]
@@ -111,12 +122,16 @@ mod around;
 mod attempt;
 #[path = "contract/btrfs.rs"]
 mod btrfs;
+#[path = "contract/capabilities.rs"]
+mod capabilities;
 #[path = "contract/copy.rs"]
 mod copy;
 #[path = "contract/detection.rs"]
 mod detection;
 #[path = "contract/interruptions.rs"]
 mod interruptions;
+#[path = "contract/lvm.rs"]
+mod lvm;
 #[path = "contract/obstacles.rs"]
 mod obstacles;
 #[path = "contract/receiving.rs"]
@@ -137,6 +152,19 @@ mod tree;
 mod undo_interrupted;
 #[path = "contract/undoing.rs"]
 mod undoing;
+#[path = "contract/zfs.rs"]
+mod zfs;
+
+/// What changes places in a swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moves {
+    /// Two folders do: the data directory is one, and can be removed.
+    Name,
+    /// What is in two folders does: the data directory is a mount point.
+    Entries,
+    /// Two volumes do, which have names of their own: the data directory is where one of them is mounted.
+    Volume,
+}
 
 /// A fresh volume with an empty data directory at an odd path. Dropping it removes every trace, also after a panic.
 trait Fixture: Sized {
@@ -146,8 +174,20 @@ trait Fixture: Sized {
     /// What the backend can do besides snapshots.
     const CAPABILITIES: &'static [&'static str];
 
-    /// The names in the data directory that are not the data's: it is a mount point if there are any.
+    /// The names in the data directory that are not the data's.
     const LEAVES_OUT: &'static [&'static str] = &[];
+
+    /// What changes places in a swap.
+    const MOVES: Moves = match Self::LEAVES_OUT {
+        [] => Moves::Name,
+        _ => Moves::Entries,
+    };
+
+    /// What is mounted at another place, too, cannot change places at all.
+    const ALONE: bool = false;
+
+    /// How what changes it can be cut.
+    const CUT: Cut = Cut::Calls;
 
     /// One snapshot holds [`Fixture::another`], too.
     const TOGETHER: bool = false;
@@ -176,17 +216,58 @@ trait Fixture: Sized {
 
     /// Removes the data directory altogether, as an admin would; all that is in it where it is a mount point.
     fn remove_data(&self) {
-        match Self::LEAVES_OUT {
-            [] => fs::remove_dir_all(self.data()).unwrap(),
-            _ => tree::empty(self.data(), &Self::leaves_out()),
+        match Self::MOVES {
+            Moves::Name => fs::remove_dir_all(self.data()).unwrap(),
+            Moves::Entries | Moves::Volume => tree::empty(self.data(), &Self::leaves_out()),
         }
     }
 
     /// Makes a folder of what was removed.
     fn remake_data(&self) {
-        if Self::LEAVES_OUT.is_empty() {
+        if Self::MOVES == Moves::Name {
             fs::create_dir(self.data()).unwrap();
         }
+    }
+
+    /// What there is that is no file: the names of volumes and of snapshots.
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Lets `read` have what is staged or kept under that name.
+    fn beside<T>(&self, name: &str, read: impl FnOnce(&Path) -> T) -> T {
+        read(&around::folder(self.site(), self.data(), name))
+    }
+
+    /// What is staged or kept under that name takes another.
+    fn move_beside(&self, name: &str, to: &str) {
+        let path = around::folder(self.site(), self.data(), name);
+        fs::rename(&path, path.with_file_name(to)).unwrap();
+    }
+
+    /// Somebody makes something empty under the name `name`, where `other` is.
+    fn make_beside(&self, other: &str, name: &str) {
+        let path = around::folder(self.site(), self.data(), other);
+        fs::create_dir(path.with_file_name(name)).unwrap();
+    }
+
+    /// Removes what is under that name altogether, as an admin would.
+    fn remove_beside(&self, name: &str) {
+        let path = around::folder(self.site(), self.data(), name);
+        fs::remove_dir_all(path).unwrap();
+    }
+
+    /// Everything there is but for the data's own. What snapshots and rollbacks leave behind is seen here, wherever it is.
+    fn traces(&self) -> BTreeSet<PathBuf> {
+        let mut found = around::traces(self.site(), self.data());
+        found.extend(self.names().into_iter().map(PathBuf::from));
+        found
+    }
+
+    /// Insists that there is just what there was `before`.
+    #[track_caller]
+    fn no_trace(&self, before: &BTreeSet<PathBuf>, when: &str) {
+        around::same(&self.traces(), before, when);
     }
 
     fn leaves_out() -> Vec<OsString> {

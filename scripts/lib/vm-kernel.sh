@@ -37,13 +37,13 @@ find_vm_kernel() {
 
 # Debian's kernel for virtual machines, which boots in a fifth of the time of the other.
 make_vm_kernel() (
-  # depends PACKAGE: the package of a version that this one stands for.
+  # depends PACKAGE BEGINNING: what it depends on and begins so.
   depends() { apt-cache depends --no-recommends --no-suggests "$1" | sed -n "s/^ *Depends: \($2.*\)/\1/p"; }
   image=$(depends linux-image-cloud-amd64 linux-image-)
   [[ $image ]] || { apt-get -qq update && image=$(depends linux-image-cloud-amd64 linux-image-); } || die "apt knows no linux-image-cloud-amd64"
   linux=${image#linux-image-}
-  headers=linux-headers-$linux
-  zfs=$(zfs_version)
+  headers=linux-headers-$linux common=linux-headers-${linux%-cloud-*}-common
+  zfs=$(zfs_version) || die "the zpool of this machine is not of Debian's package zfsutils-linux"
   folder=$cache/vm-$vm_number-zfs-$zfs-linux-$linux
   new=$cache/new.$$
   trap 'rm -rf "$new"' EXIT
@@ -52,8 +52,8 @@ make_vm_kernel() (
 
   say "fetching $image and zfs-dkms $zfs"
   cd "$new/packages"
-  apt-get -qq -o APT::Sandbox::User=root download "$image" "$headers" "$(depends "$headers" '.*-common$')" "$(depends "$headers" linux-kbuild-)" \
-    zfs-dkms busybox-static || die "the packages could not be fetched (apt-get download)"
+  apt-get -qq -o APT::Sandbox::User=root download "$image" "$headers" "$common" "$(depends "$headers" linux-kbuild-)" \
+    "zfs-dkms=$(dpkg-query --show --showformat '${Version}' zfsutils-linux)" busybox-static || die "the packages could not be fetched (apt-get download)"
   for package in *.deb; do
     dpkg-deb --extract "$package" "$new/root"
   done
@@ -63,7 +63,7 @@ make_vm_kernel() (
   say "compiling ZFS $zfs for Linux $linux, which takes some minutes"
   cd "$source/zfs-$zfs"
   {
-    nice ./configure --with-config=kernel --with-linux="$source/${headers%-cloud-*}-common" --with-linux-obj="$source/$headers" &&
+    nice ./configure CC=gcc-12 --with-config=kernel --with-linux="$source/$common" --with-linux-obj="$source/$headers" &&
       nice make -s "-j$(nproc)"
   } >"$new/log" 2>&1 </dev/null || die "ZFS could not be compiled: $(tail -n 20 "$new/log")"
 

@@ -15,18 +15,18 @@ machine_pause() {
   read -rt 0.05 -u "$machine_pause" || true
 }
 
-# machine_boot FOLDER MEMORY IDLE WRITABLE...: boots one that ends itself after IDLE seconds without a job. Its processes
+# machine_boot FOLDER MEMORY CPUS IDLE WRITABLE...: boots one that ends itself after IDLE seconds without a job. Its processes
 # end with this one; their pids are in $machine_children.
 machine_boot() {
   if machine_may_have_kvm; then
-    machine_start "$1" "$2" "$3" -accel kvm -cpu host -- "${@:4}"
+    machine_start "$1" "$2" "$3" "$4" -accel kvm -cpu host -- "${@:5}"
     machine_wait "$1" 60 && return
     machine_tell "$1"
     machine_kill
     say "so this machine's processor cannot be used, and from now on everything is emulated (to try again, remove $(machine_no_kvm))"
     : >"$(machine_no_kvm)"
   fi
-  machine_start "$1" "$2" "$3" -accel tcg,thread=multi -cpu max -- "${@:4}"
+  machine_start "$1" "$2" "$3" "$4" -accel tcg,thread=multi -cpu max -- "${@:5}"
   machine_wait "$1" 300 && return
   machine_tell "$1"
   return 1
@@ -42,10 +42,10 @@ machine_kill() {
 }
 
 machine_children=()
-# machine_start FOLDER MEMORY IDLE ARGUMENT... -- WRITABLE...
+# machine_start FOLDER MEMORY CPUS IDLE ARGUMENT... -- WRITABLE...
 machine_start() {
-  local folder=$1 memory=$2 idle=$3 accelerator=()
-  shift 3
+  local folder=$1 memory=$2 cpus=$3 idle=$4 accelerator=()
+  shift 4
   while [[ $1 != -- ]]; do
     accelerator+=("$1")
     shift
@@ -58,24 +58,27 @@ machine_start() {
   printf 'vm_writable=(%s) vm_idle=%s\n' "${*@Q}" "$idle" >"$folder/guest/settings"
   machine_initramfs "$folder" "$@"
   [[ -p $folder/doorbell.in ]] || mkfifo "$folder/doorbell.in" "$folder/doorbell.out"
-  # The host's files. It ends when the emulator does.
   rm -f "$folder/files"
-  setpriv --pdeathsig KILL /usr/lib/qemu/virtiofsd --socket-path="$folder/files" -o source=/ -o sandbox=chroot -o xattr \
-    -o cache=auto -o log_level=err </dev/null >"$folder/virtiofsd.log" 2>&1 &
-  machine_children+=($!)
+  machine_child virtiofsd /usr/lib/qemu/virtiofsd --socket-path=files -o source=/ -o sandbox=chroot -o xattr \
+    -o cache=always -o timeout=1 -o log_level=err # all of a file that is in memory is good while the file is the same
   until [[ -S $folder/files ]]; do
     kill -0 "$!" 2>/dev/null || break
     machine_pause
   done
-  setpriv --pdeathsig KILL qemu-system-x86_64 "${accelerator[@]}" -smp 2 -m "$memory" -nodefaults -no-user-config \
-    -no-reboot -display none -serial "file:$folder/console" \
+  machine_child qemu qemu-system-x86_64 "${accelerator[@]}" -smp "$cpus" -m "$memory" -nodefaults -no-user-config \
+    -no-reboot -display none -serial file:console \
     -object "memory-backend-memfd,id=memory,size=$memory,share=on" -numa node,memdev=memory \
-    -chardev "socket,id=files,path=$folder/files" -device vhost-user-fs-pci,chardev=files,tag=host \
+    -chardev socket,id=files,path=files -device vhost-user-fs-pci,chardev=files,tag=host \
     -chardev "pipe,id=bell,path=$folder/doorbell" -device virtio-serial-pci -device virtserialport,chardev=bell \
-    -kernel "$VM_KERNEL/vmlinuz" -initrd "$folder/initramfs.cpio" \
-    -append "console=ttyS0 quiet panic=-1 oops=panic mitigations=off" </dev/null >"$folder/qemu.log" 2>&1 &
-  machine_children+=($!)
+    -kernel "$VM_KERNEL/vmlinuz" -initrd initramfs.cpio \
+    -append "console=ttyS0 quiet panic=-1 oops=panic mitigations=off no_timer_check"
   echo $! >"$folder/pid"
+}
+
+# machine_child NAME COMMAND...: in the machine's folder, as the path of a socket must be short. What it says is in NAME.log.
+machine_child() {
+  (cd "$folder" && exec setpriv --pdeathsig KILL "${@:2}" </dev/null >"$1.log" 2>&1) &
+  machine_children+=($!)
 }
 
 # What the kernel needs before it has the host's files.
@@ -108,15 +111,18 @@ machine_no_kvm() {
   echo "$cache/vm-no-kvm-$(uname -r)"
 }
 
+# machine_lives FOLDER: a process of somebody else may have got its pid since.
 machine_lives() {
-  [[ -e $1/pid ]] && kill -0 "$(<"$1/pid")" 2>/dev/null
+  local pid words=()
+  { read -r pid <"$1/pid" && mapfile -d '' words <"/proc/$pid/cmdline"; } 2>/dev/null || return 1
+  [[ " ${words[*]} " == *",path=$1/doorbell "* ]]
 }
 
-# machine_wait FOLDER SECONDS: until it is ready for jobs.
+# machine_wait FOLDER SECONDS: until the one that was started is ready for jobs.
 machine_wait() {
   local deadline=$((SECONDS + $2))
   until [[ -e $1/guest/ready ]]; do
-    if ! machine_lives "$1"; then
+    if ! kill -0 "${machine_children[-1]}" 2>/dev/null; then
       say "the machine has ended while it booted"
       return 1
     elif ((SECONDS > deadline)); then

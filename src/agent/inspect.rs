@@ -1,5 +1,6 @@
 //! What an agent sees. Reads only.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -78,13 +79,19 @@ fn settings(posts: &Posts, broker: &Broker, seen: &Seen) -> Result<Settings> {
         Some(start) => (true, start),
         None => (false, service::would_start(&posts.desk, broker)?),
     };
-    let content = |path: &PathBuf| {
-        let content = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
-        Ok((path.clone(), content))
+    // One that is not there says nothing, and what the environment says counts all the same: a restore may write it.
+    let content = |path: &PathBuf| match std::fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => Some(Err(error).with_context(|| format!("read {}", path.display()))),
+        Ok(content) => Some(Ok((path.clone(), content))),
     };
     let mut told = settings::read(&Sources {
         live,
-        files: broker.config.iter().map(content).collect::<Result<_>>()?,
+        files: broker
+            .config
+            .iter()
+            .filter_map(content)
+            .collect::<Result<_>>()?,
         environment: start.environment,
         arguments: start.arguments,
         base: broker.install.clone(),

@@ -288,7 +288,7 @@ service = { start = ["/opt/other"] }
         insta::assert_snapshot!(message("/srv/1/data/", "/srv/../srv/0/data"), @r#"c.toml: [[broker]] number 1: of node 1: data = "/srv/../srv/0/data" is not an absolute path without `..`"#);
         insta::assert_snapshot!(message("max_downtime = \"2m\"", "capture = \"freeze\""), @r#"c.toml: capture = "freeze" is not built yet; leave it out, or say "stop""#);
         insta::assert_snapshot!(message("[\"/opt/other\"]", "[\"other\"]"), @r#"c.toml: [[broker]] number 2: of node 0: service.start = ["other"]: it begins with a program's absolute path"#);
-        insta::assert_snapshot!(message("node_id = 1", "backend = \"zfs\"\nnode_id = 1"), @r#"c.toml: [[broker]] number 1: of node 1: backend = "zfs" is not built yet"#);
+        insta::assert_snapshot!(message("node_id = 1", "backend = \"zsf\"\nnode_id = 1"), @r#"c.toml: [[broker]] number 1: of node 1: backend = "zsf": it is "auto", or one of "btrfs", "zfs", "lvm", "copy""#);
     }
 
     #[test]

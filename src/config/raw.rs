@@ -244,10 +244,12 @@ pub fn check_backend(backend: Option<String>) -> Result<String, String> {
     if name == "auto" || zeebe_snap_backends::driver(&name).is_some() {
         return Ok(name);
     }
-    match name.as_str() {
-        "zfs" | "lvm" | "copy" => Err(format!("backend = {name:?} is not built yet")),
-        _ => Err(format!("backend = {name:?}: it is \"auto\" or \"btrfs\"")),
-    }
+    let known = zeebe_snap_backends::DRIVERS.iter();
+    let known: Vec<String> = known.map(|driver| format!("{:?}", driver.name())).collect();
+    Err(format!(
+        "backend = {name:?}: it is \"auto\", or one of {}",
+        known.join(", ")
+    ))
 }
 
 pub fn check_service(own: RawService, defaults: &RawService) -> Result<Service, String> {

@@ -169,3 +169,6 @@ pub fn may_start_on(
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

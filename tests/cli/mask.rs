@@ -7,7 +7,7 @@ use regex::{Captures, Regex};
 /// Ids of sets and runs.
 static IDS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b20\d{6}T\d{6}Z").unwrap());
 
-const CHANGING: [(&str, &str); 13] = [
+const CHANGING: [(&str, &str); 14] = [
     (
         r"\b20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC( \([^)]*\))?",
         "TIME",
@@ -23,6 +23,11 @@ const CHANGING: [(&str, &str); 13] = [
     (r#""(have|want)": \[\s*\d+,\s*\d+\s*\]"#, r#""$1": TIME"#),
     (r#""ino": \d+"#, r#""ino": INODE"#),
     (r"inode \d+ born @[\d.]+", "INODE"),
+    // An inode is in it.
+    (
+        r"((?:restore|undo)-ID-\d+\.json' +#) \d+ bytes",
+        "$1 SOME bytes",
+    ),
     (r"\b[0-9a-f]{64}\b", "DIGEST"),
     (r#"(pid"?:?) \d+"#, "$1 PID"),
     (r"\b\d+ processes", "MANY processes"),

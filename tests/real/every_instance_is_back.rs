@@ -127,8 +127,11 @@ fn whole_report(report: &Value) {
         assert!(figure >= 0.0, "{report}");
         figure
     };
-    assert!(figure(&report["stop_spread_ms"]) < 100.0, "{report}");
     let brokers = report["brokers"].as_array().expect("brokers");
+    let stops = brokers.iter().map(|broker| figure(&broker["stop_ms"]));
+    // The last was told before the first had ended, on a machine that has much else to do, too.
+    let shortest = stops.fold(f64::INFINITY, f64::min);
+    assert!(figure(&report["stop_spread_ms"]) < shortest, "{report}");
     let ids: Vec<_> = brokers
         .iter()
         .map(|broker| broker["node_id"].as_u64())

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -25,6 +27,10 @@ const PROCESS: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
   </process>
 </definitions>
 "#;
+
+/// Several times as long as brokers of these tests take to see that the lock of a job has run out
+/// (`timeoutCheckerPollingInterval`).
+const ENOUGH: Duration = Duration::from_secs(1);
 
 /// Keys of process instances, sorted.
 pub type Instances = BTreeSet<u64>;
@@ -61,10 +67,12 @@ impl Cluster {
     }
 
     /// All instances that have an open job. Their jobs are locked for a second only, so that a later call finds them again.
+    /// Those that were locked when their brokers stopped come free some time after these are healthy again, and so there are
+    /// no more only when there have been no more for a while.
     pub fn activate_all(&self) -> Jobs {
         let mut all = BTreeMap::new();
-        let mut quiet = 0;
-        while quiet < 2 {
+        let mut newest = Instant::now();
+        while newest.elapsed() < ENOUGH {
             let before = all.len();
             let arguments = "activate jobs t --maxJobsToActivate 1000 --timeout 1s";
             let arguments: Vec<_> = arguments.split(' ').collect();
@@ -72,7 +80,10 @@ impl Cluster {
             for job in answer["jobs"].as_array().expect("jobs") {
                 all.insert(key(&job["processInstanceKey"]), key(&job["key"]));
             }
-            quiet = if all.len() == before { quiet + 1 } else { 0 };
+            if all.len() != before {
+                newest = Instant::now();
+            }
+            sleep(ENOUGH / 10);
         }
         Jobs(all)
     }

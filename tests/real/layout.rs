@@ -19,6 +19,19 @@ pub enum Layout {
     MountPoints,
     /// Folders of one btrfs subvolume, beside other things. Broker 1's is named by a symbolic link.
     SharedSubvolume,
+    /// Each on what has snapshots of its own, or has none.
+    Volumes([Held; 3]),
+}
+
+/// What holds a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// A ZFS dataset that is mounted there.
+    Dataset,
+    /// A thin logical volume with xfs that is mounted there.
+    Thin,
+    /// A folder of an ext4.
+    Folder,
 }
 
 /// The data directories of a cluster.
@@ -66,8 +79,38 @@ impl Place {
                 }
                 symlink(place.data(1), place.link()).unwrap();
             }
+            Layout::Volumes(held) => {
+                let name = rig.volumes();
+                for (broker, held) in held.into_iter().enumerate() {
+                    place.hold(rig, &name, broker, held);
+                }
+            }
         }
         place
+    }
+
+    /// Makes what holds a broker's data, in the pool and the volume group of that name.
+    fn hold(&self, rig: &Rig, name: &str, broker: usize, held: Held) {
+        let (data, volume) = (self.data(broker), format!("data-{broker}"));
+        match held {
+            Held::Dataset => {
+                let mountpoint = format!("mountpoint={}", data.display());
+                let dataset = format!("{name}/{volume}");
+                tool(Command::new("zfs").args(["create", "-o", &mountpoint, &dataset]));
+            }
+            Held::Thin => {
+                let thin = ["-T", &format!("{name}/pool"), "-V", "1G", "-n", &volume];
+                tool(Command::new("lvcreate").args(["-q", "-y"]).args(thin));
+                let device = PathBuf::from(format!("/dev/{name}/{volume}"));
+                tool(Command::new("mkfs.xfs").arg("-q").arg(&device));
+                rig.mount(&device, "rw", &data);
+            }
+            Held::Folder => {
+                let disk = rig.disk(&format!("disk-{broker}"), Kind::Ext4);
+                rig.mount(&disk, "loop", data.parent().unwrap());
+                fs::create_dir(data).unwrap();
+            }
+        }
     }
 
     /// Where all of it is mounted.
@@ -100,6 +143,8 @@ impl Place {
                 self.data(broker).with_file_name(".zeebe-snap/data")
             }
             Layout::MountPoints => self.data(broker).join(".zeebe-snap"),
+            // That of a folder; the others' are in the volume itself.
+            Layout::Volumes(_) => self.data(broker).with_file_name(".zeebe-snap/data"),
             Layout::SharedSubvolume => self.root().join(".zeebe-snap"),
         }
     }
@@ -144,7 +189,7 @@ impl Place {
                 );
             }
             Layout::Folders(_) | Layout::SharedSubvolume => fs::remove_dir_all(&data).unwrap(),
-            Layout::MountPoints => return self.lose_contents(broker),
+            Layout::MountPoints | Layout::Volumes(_) => return self.lose_contents(broker),
         }
         assert!(!data.exists());
     }

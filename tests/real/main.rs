@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod addresses;
+mod carried;
 mod cluster;
 mod data_folder;
 mod every_instance_is_back;
@@ -21,6 +22,7 @@ mod init;
 mod install;
 mod instances;
 mod interrupted;
+#[allow(dead_code, reason = "tests/volumes has more layouts")]
 mod layout;
 mod mapped;
 mod other_layouts;

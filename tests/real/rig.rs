@@ -36,6 +36,14 @@ while [ $none -lt 2 ] && [ $tries -lt 600 ]; do
 done
 [ $none -eq 2 ] || echo "sweeper: processes of $dir would not end: $pids" >&2
 if [ -n "$KEEP" ]; then echo "kept: $dir" >&2; exit; fi
+# Volumes that are named for the folder.
+name=zeebesnaptest-${dir##*-}
+if [ -e "$dir/zeebesnaptest-pool" ]; then zpool destroy -f "$name"; fi
+if [ -e "$dir/zeebesnaptest-group" ]; then
+    for at in $(mounts); do umount "$at" 2>/dev/null; done
+    vgremove -q -ff -y "$name" >/dev/null
+    losetup -j "$dir/zeebesnaptest-group" -O NAME -n | xargs -r losetup -d
+fi
 tries=0
 while mounted=$(mounts) && [ -n "$mounted" ] && [ $tries -lt 100 ]; do
     for at in $mounted; do umount "$at" 2>/dev/null; done
@@ -107,6 +115,31 @@ impl Rig {
         };
         tool(Command::new(mkfs).arg("-q").arg(&disk));
         disk
+    }
+
+    /// A pool of ZFS, and a volume group with a pool of thin volumes (called `pool`), both of this name.
+    pub fn volumes(&self) -> String {
+        let dir = self.dir.to_str().unwrap();
+        let name = format!("zeebesnaptest-{}", dir.rsplit('-').next().unwrap());
+        let disk = |what: &str| {
+            let disk = self.dir.join(what);
+            let sparse = fs::File::create(&disk).and_then(|file| file.set_len(6 << 30));
+            sparse.expect("a sparse file");
+            disk
+        };
+        let pool = disk("zeebesnaptest-pool");
+        let mut zpool = Command::new("zpool");
+        tool(zpool.args(["create", "-m", "none", &name]).arg(pool));
+        let mut losetup = Command::new("losetup");
+        let device = tool(
+            losetup
+                .args(["--find", "--show"])
+                .arg(disk("zeebesnaptest-group")),
+        );
+        tool(Command::new("vgcreate").args(["-q", &name, device.trim()]));
+        let thin = ["-T", "-L", "5G", "-Zn", &format!("{name}/pool")];
+        tool(Command::new("lvcreate").args(["-q", "-y"]).args(thin));
+        name
     }
 
     /// Mounts a disk on a new folder.

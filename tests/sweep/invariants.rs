@@ -4,17 +4,15 @@
 //! `status`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use rustix::fs::{FlockOperation, flock};
 
 use crate::broker::BROKERS;
 use crate::cluster::Cluster;
 use crate::folder::Generation;
 use crate::layout::Layout;
+use crate::locks::names;
 use crate::rig::tool;
 
 /// What stands beside the data of broker 0 and is none of ours: put there before the first run, and never touched.
@@ -174,30 +172,8 @@ impl Cluster {
             .filter(|line| !line.contains(&format!(" {} ", self.state().display())))
             .collect();
         assert_eq!(ours.len(), 1, "mounts: {ours:?}");
-        for node in 0..BROKERS {
-            let around = fs::metadata(self.place.data(node).parent().unwrap()).unwrap();
-            let ours = format!("{}-{}-", around.dev(), around.ino());
-            for name in names(Path::new("/run/zeebe-snap"))
-                .into_iter()
-                .filter(|name| name.starts_with(&ours))
-            {
-                let lock = File::open(Path::new("/run/zeebe-snap").join(&name)).unwrap();
-                assert!(
-                    flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok(),
-                    "the lock {name} is held"
-                );
-            }
-        }
+        assert_eq!(self.held_locks(), BTreeSet::new(), "locks that are held");
     }
-}
-
-fn names(folder: &Path) -> BTreeSet<String> {
-    let Ok(listing) = fs::read_dir(folder) else {
-        return BTreeSet::new();
-    };
-    listing
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect()
 }
 
 fn find_hidden(folder: &Path, found: &mut BTreeSet<PathBuf>) {

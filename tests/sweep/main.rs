@@ -13,6 +13,7 @@ mod counts;
 mod folder;
 mod invariants;
 mod killing;
+mod locks;
 mod machine;
 mod processes;
 mod round_trip;

@@ -13,6 +13,7 @@ mod cluster;
 mod container;
 mod dependants;
 mod hold;
+mod init;
 #[path = "../real/instances.rs"]
 #[allow(dead_code, reason = "not all of it is used here")]
 mod instances;

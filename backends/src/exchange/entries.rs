@@ -12,12 +12,13 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, RenameFlags, utimensat};
+use rustix::fs::{AtFlags, CWD, RenameFlags, renameat_with, utimensat};
 use serde::{Deserialize, Serialize};
 
 use super::Exchanged;
 use crate::action;
 use crate::name::hidden_beside;
+use crate::renames;
 use crate::store;
 use crate::tree::{self, ByteString, Mtime};
 use crate::{Error, Progress, Result};
@@ -136,6 +137,11 @@ fn journal(stage: &Path) -> PathBuf {
     hidden_beside(stage, "exchange")
 }
 
+/// The third name that an entry has while two change places that cannot be exchanged.
+pub fn between(stage: &Path) -> PathBuf {
+    hidden_beside(stage, "between")
+}
+
 /// The folder in which the attributes of the two folders are held.
 fn held(stage: &Path) -> PathBuf {
     hidden_beside(stage, "attributes")
@@ -217,7 +223,7 @@ pub fn exchange(data: &Path, stage: &Path, leave_out: &[OsString], to: Exchanged
     for name in names {
         let (one, other) = (path_of(data, name), path_of(stage, name));
         let wanted = (in_data.0.get(name).copied(), in_stage.0.get(name).copied());
-        exchange_one(&one, &other, wanted)?;
+        exchange_one(&one, &other, &between(stage), wanted)?;
         for (mark, path) in [(wanted.0, one), (wanted.1, other)] {
             mark.map_or(Ok(()), |mark| mark.put_times_back(&path))?;
         }
@@ -235,30 +241,64 @@ pub fn exchange(data: &Path, stage: &Path, leave_out: &[OsString], to: Exchanged
     journal.write(stage)
 }
 
-/// `wanted` is what is to be at the two paths.
-fn exchange_one(one: &Path, other: &Path, wanted: (Option<Mark>, Option<Mark>)) -> Result<()> {
-    let (at_one, at_other) = (Mark::of(one)?, Mark::of(other)?);
-    if (at_one, at_other) == wanted {
-        return Ok(());
+/// `wanted` is what is to be at the two paths. Where names cannot be exchanged one of the two is `between` meanwhile.
+fn exchange_one(
+    one: &Path,
+    other: &Path,
+    between: &Path,
+    wanted: (Option<Mark>, Option<Mark>),
+) -> Result<()> {
+    loop {
+        let (at_one, at_other) = (Mark::of(one)?, Mark::of(other)?);
+        // What is between may be of another pair, which is next.
+        let wanted_here = |mark: &Mark| Some(*mark) == wanted.0 || Some(*mark) == wanted.1;
+        let at_between = Mark::of(between)?.filter(wanted_here);
+        if at_between.is_none() && (at_one, at_other) == wanted {
+            return Ok(());
+        }
+        let one_is_others = at_one.is_some() && at_one == wanted.1;
+        let other_is_ones = at_other.is_some() && at_other == wanted.0;
+        let (from, to) = match (at_one, at_other, at_between) {
+            (Some(_), Some(_), None) if one_is_others && other_is_ones => {
+                if !on_old_zfs(one)? {
+                    return change_places(one, other, (true, true));
+                }
+                (one, between)
+            }
+            (Some(_), None, _) if one_is_others => (one, other),
+            (None, Some(_), _) if other_is_ones => (other, one),
+            (None, _, Some(mark)) if Some(mark) == wanted.0 => (between, one),
+            (_, None, Some(mark)) if Some(mark) == wanted.1 => (between, other),
+            _ => {
+                return Err(Error::State(format!(
+                    "{} and {} are not the files that were to change places: somebody else has changed them",
+                    one.display(),
+                    other.display()
+                )));
+            }
+        };
+        renames::to_free(from, to).map_err(Error::io("rename", from))?;
     }
-    if (at_other, at_one) != wanted {
-        return Err(Error::State(format!(
-            "{} and {} are not the files that were to change places: somebody else has changed them",
-            one.display(),
-            other.display()
-        )));
-    }
-    change_places(one, other, (at_one.is_some(), at_other.is_some()))
+}
+
+/// Whether the two names at `path` and elsewhere cannot be exchanged.
+fn on_old_zfs(path: &Path) -> Result<bool> {
+    let around = path.parent().unwrap_or(path);
+    let dir = fs::File::open(around).map_err(Error::io("open", around))?;
+    Ok(renames::on_old_zfs(dir))
 }
 
 /// Two names change places; where only one of them exists it moves to the other.
 pub fn change_places(one: &Path, other: &Path, exist: (bool, bool)) -> Result<()> {
-    let (from, to, flags) = match exist {
-        (true, true) => (one, other, RenameFlags::EXCHANGE),
-        (true, false) => (one, other, RenameFlags::NOREPLACE),
-        (false, _) => (other, one, RenameFlags::NOREPLACE),
+    let (from, to) = match exist {
+        (true, true) => {
+            let done = renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE);
+            return done.map_err(Error::io("rename", one));
+        }
+        (true, false) => (one, other),
+        (false, _) => (other, one),
     };
-    rustix::fs::renameat_with(CWD, from, CWD, to, flags).map_err(Error::io("rename", from))
+    renames::to_free(from, to).map_err(Error::io("rename", from))
 }
 
 /// Writes down the attributes of both folders. What a try that was cut has left of it is overwritten.

@@ -6,22 +6,28 @@
 
 pub(crate) mod entries;
 mod obstacles;
+mod room;
 mod stands;
+mod steps;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
 use crate::cmd::System;
+use crate::renames;
 use crate::store::{self, Store};
 use crate::{
-    Kept, Label, Obstacle, Progress, Result, Rollback, SnapName, Snapshot, StageName, View,
+    Error, Kept, Label, Obstacle, Progress, Result, Rollback, SnapName, Snapshot, StageName, View,
     VolumeId, btrfs,
 };
 use entries::{Journal, Listing};
+pub use room::weigh;
 pub use stands::{Stands, folder};
+use steps::{Folders, Steps};
 
 /// How a data directory and a staged tree change places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +35,8 @@ pub use stands::{Stands, folder};
 enum By {
     /// Their names do.
     Name,
+    /// Their names do, with a third in between: the file system cannot exchange two.
+    Steps,
     /// Their entries do.
     Entry,
 }
@@ -75,9 +83,18 @@ impl Exchange {
     pub fn of(data: &Path) -> Result<Exchange> {
         let was = Stands::at(data)?;
         let subvolume = matches!(was, Stands::Folder(_)) && btrfs::is_subvolume_root(data)?;
-        Ok(Exchange {
+        let exchange = Exchange {
             subvolume,
             ..Exchange::new(data, was)
+        };
+        let around = exchange.around();
+        let open = std::fs::File::open(around).map_err(Error::io("open", around))?;
+        Ok(match exchange.by {
+            By::Name if renames::on_old_zfs(open) => Exchange {
+                by: By::Steps,
+                ..exchange
+            },
+            _ => exchange,
         })
     }
 
@@ -118,7 +135,7 @@ impl Exchange {
     /// Where trees are staged and kept.
     pub fn store(&self) -> Store {
         match self.by {
-            By::Name => Store::beside(&self.data),
+            By::Name | By::Steps => Store::beside(&self.data),
             By::Entry => Store::inside(&self.data),
         }
     }
@@ -130,6 +147,10 @@ impl Exchange {
             Stands::Mount { fstype, .. } if fstype.starts_with("ext") => {
                 vec![store::NAME.into(), "lost+found".into()]
             }
+            // It is shown with `snapdir=visible`.
+            Stands::Mount { fstype, .. } if fstype == "zfs" => {
+                vec![store::NAME.into(), ".zfs".into()]
+            }
             Stands::Mount { .. } => vec![store::NAME.into()],
             Stands::Nothing | Stands::Folder(_) => Vec::new(),
         }
@@ -138,7 +159,7 @@ impl Exchange {
     /// A folder of the file system that trees are staged on, which is there.
     pub fn around(&self) -> &Path {
         match self.by {
-            By::Name => self.data.parent().unwrap_or(&self.data),
+            By::Name | By::Steps => self.data.parent().unwrap_or(&self.data),
             By::Entry => &self.data,
         }
     }
@@ -153,6 +174,15 @@ impl Exchange {
         obstacles::of_clones(self)
     }
 
+    /// The data directory, and what is staged at `stage`.
+    fn folders(&self, stage: &Path) -> Folders {
+        Folders {
+            data: self.data.clone(),
+            stage: stage.to_owned(),
+            was: self.was.clone(),
+        }
+    }
+
     fn replaces(&self) -> Option<String> {
         (self.was != Stands::Nothing).then(|| self.was.to_string())
     }
@@ -161,7 +191,7 @@ impl Exchange {
     fn forget(&self, stage: &StageName) -> Vec<Action> {
         let store = self.store();
         let mut actions = match self.by {
-            By::Name => Vec::new(),
+            By::Name | By::Steps => Vec::new(),
             By::Entry => vec![Action::ForgetExchange(store.of(stage.as_str()))],
         };
         actions.extend(store.forget(stage.as_str()));
@@ -172,6 +202,10 @@ impl Exchange {
         let (data, stage) = (self.data.clone(), self.store().of(stage.as_str()));
         vec![match self.by {
             By::Name => Action::SwapNames(data, stage),
+            By::Steps => Action::Change(Arc::new(Steps {
+                folders: self.folders(&stage),
+                to,
+            })),
             By::Entry => Action::ExchangeEntries {
                 data,
                 stage,
@@ -238,6 +272,11 @@ impl Rollback for Exchange {
                 self.was,
             ))
         };
+        let folders = self.folders(&path);
+        if self.by == By::Steps && folders.is_halfway()? {
+            let known = folders.are(staged.as_ref())?;
+            return Ok(if known { Progress::Halfway } else { unclear() });
+        }
         if live == self.was && beside == Stands::Nothing {
             // One that was taken back is removed, tree first.
             return Ok(match Journal::read(&path)? {
@@ -247,8 +286,8 @@ impl Rollback for Exchange {
         }
         let is_staged = |stands: &Stands| staged.as_ref() == Some(stands);
         Ok(match self.by {
-            By::Name if live == self.was && is_staged(&beside) => Progress::Staged,
-            By::Name if is_staged(&live) && beside == self.was => Progress::Swapped,
+            By::Name | By::Steps if live == self.was && is_staged(&beside) => Progress::Staged,
+            By::Name | By::Steps if is_staged(&live) && beside == self.was => Progress::Swapped,
             By::Entry if live == self.was && is_staged(&beside) => match Journal::read(&path)? {
                 None => Progress::Staged,
                 Some(journal) => {
@@ -258,7 +297,7 @@ impl Rollback for Exchange {
                         .unwrap_or_else(unclear)
                 }
             },
-            By::Name | By::Entry => unclear(),
+            By::Name | By::Steps | By::Entry => unclear(),
         })
     }
 
@@ -276,7 +315,7 @@ impl Rollback for Exchange {
             };
             // Until it has been swapped, what stands there is what was staged.
             let is_kept = match self.by {
-                By::Name => root != seal.root,
+                By::Name | By::Steps => root != seal.root,
                 By::Entry => Journal::read(&path)?.is_some_and(|journal| journal.has_swapped()),
             };
             if is_kept {

@@ -17,8 +17,8 @@ use crate::cmd::quote;
 use crate::mounts::{self, Mount};
 use crate::{Error, Obstacle, Result, View};
 
-/// Of these it is known that they can give a name that must be free, and exchange two.
-const RENAME_WELL: &[&str] = &["btrfs", "ext3", "ext4", "f2fs", "tmpfs", "xfs"];
+/// Of these it is known that they can give a name that must be free, and exchange two; or, of ZFS, how to do without.
+const RENAME_WELL: &[&str] = &["btrfs", "ext3", "ext4", "f2fs", "tmpfs", "xfs", "zfs"];
 
 /// What is in the way of giving a clone a name of its own.
 pub fn of_clones(exchange: &Exchange) -> Result<Vec<Obstacle>> {
@@ -36,7 +36,7 @@ pub fn of_swaps(exchange: &Exchange, sources: &[View]) -> Result<Vec<Obstacle>> 
     for path in moved(exchange, sources)? {
         found.extend(fixed(&path)?);
     }
-    if exchange.by == By::Name {
+    if exchange.by != By::Entry {
         found.extend(place.shown_elsewhere(&exchange.data));
     }
     Ok(found)
@@ -47,7 +47,7 @@ fn moved(exchange: &Exchange, sources: &[View]) -> Result<Vec<PathBuf>> {
     let data = &exchange.data;
     let live = View::of(data.clone()).without(exchange.leave_out());
     let mut paths = match exchange.by {
-        By::Name => vec![exchange.around().to_owned()],
+        By::Name | By::Steps => vec![exchange.around().to_owned()],
         By::Entry => vec![data.clone()],
     };
     // Of what has to be attached a clone is moved, and not it itself.
@@ -56,7 +56,7 @@ fn moved(exchange: &Exchange, sources: &[View]) -> Result<Vec<PathBuf>> {
             continue;
         };
         match exchange.by {
-            By::Name => paths.push(path.to_owned()),
+            By::Name | By::Steps => paths.push(path.to_owned()),
             By::Entry => paths.extend(entries(path, view)?),
         }
     }
@@ -177,7 +177,7 @@ impl Place {
                 self.around.display()
             ),
             why: why.to_owned(),
-            todo: "keep the data directory on btrfs, ext4, xfs or ZFS 2.2".to_owned(),
+            todo: "keep the data directory on btrfs, ext4, xfs or ZFS".to_owned(),
         }))
     }
 

@@ -64,11 +64,6 @@ impl Root {
         }
     }
 
-    /// Where it was opened.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The error of `path` being where a clone of this tree is made.
     pub(crate) fn inside(&self, path: &TreePath) -> TreeError {
         TreeError::Inside {

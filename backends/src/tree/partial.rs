@@ -9,10 +9,7 @@ use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, fsync, mkdirat, renameat_with,
-    unlinkat,
-};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fsync, mkdirat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::TreeError;
@@ -20,6 +17,7 @@ use super::beneath::Root;
 use super::remove;
 use super::stat::{Stat, open_at, openat};
 use crate::name::hidden_beside;
+use crate::renames;
 
 /// Makes an empty directory at a path, which only its owner can reach.
 pub(crate) type MakeRoot<'a> = &'a dyn Fn(&Path) -> io::Result<()>;
@@ -64,15 +62,19 @@ impl Place {
     }
 
     /// Whether this is in `tree`, not below a name in its root that is left out. Nothing was made yet that would change
-    /// the tree. It is a matter of paths: a way in by a bind mount is not seen.
+    /// the tree. Folders are known by what they are: one that is mounted nowhere has no path to be known by.
     pub(crate) fn is_inside(&self, tree: &Root, leave_out: &[OsString]) -> Result<bool, TreeError> {
-        let real = |path: &Path| path.canonicalize().map_err(failed("find", path));
-        let around = real(around(&self.path))?;
-        let Ok(way) = around.strip_prefix(real(tree.path())?) else {
-            return Ok(false);
-        };
-        let first = way.components().next().map(Component::as_os_str);
-        Ok(!first.is_some_and(|first| leave_out.iter().any(|name| name == first)))
+        let around = around(&self.path);
+        let around = around.canonicalize().map_err(failed("find", around))?;
+        for above in around.ancestors() {
+            let stat = Stat::at(CWD, above).map_err(failed("look at", above))?;
+            if (stat.dev, stat.ino) == (tree.stat.dev, tree.stat.ino) {
+                let way = around.strip_prefix(above).unwrap_or(&around);
+                let first = way.components().next().map(Component::as_os_str);
+                return Ok(!first.is_some_and(|first| leave_out.iter().any(|name| name == first)));
+            }
+        }
+        Ok(false)
     }
 
     /// Makes an empty directory under the partial name, which is locked; by `by`, if that is given. Fails if there is
@@ -208,7 +210,7 @@ impl Place {
     }
 
     fn rename(&self, from: &OsStr, to: &OsStr) -> Result<(), Errno> {
-        renameat_with(&self.around, from, &self.around, to, RenameFlags::NOREPLACE)
+        renames::to_free_at(&self.around, from, &self.around, to)
     }
 }
 

@@ -1,18 +1,35 @@
 //! Actions performed by a process of their own, which is killed on the way.
 //!
-//! The process is this test program again, under strace, which kills it in place of a call that changes a file system.
+//! The process is this test program again. Under strace, it and its tools are killed in place of a call that changes a file
+//! system. A tool that must never be killed is let run to its end, and the process dies between two of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use nix::sys::signal::{Signal, raise};
 use serde::{Deserialize, Serialize};
 use zeebe_snap_backends::action::perform_all;
-use zeebe_snap_backends::{Kept, Label, SnapName, Snapshot, StageName, VolumeId};
+use zeebe_snap_backends::host::Host;
+use zeebe_snap_backends::{
+    Cmd, Kept, Label, RunError, SnapName, Snapshot, StageName, System, VolumeId,
+};
 
 use crate::host;
+
+/// How what changes a volume can be cut.
+#[derive(Debug, Clone, Copy)]
+pub enum Cut {
+    /// In place of a call that changes a file system, be it the program's or that of a tool that it runs.
+    Calls,
+    /// Between two commands that it runs: it changes nothing by itself. `looks` is how those begin that only look.
+    Commands { looks: &'static [&'static str] },
+    /// Between two commands, and in place of a call of its own.
+    CommandsAndOwnCalls { looks: &'static [&'static str] },
+}
 
 /// What a process of its own does.
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,6 +56,9 @@ pub enum What {
 /// The environment variable that holds the task.
 const TASK: &str = "ZEEBE_SNAP_CONTRACT_TASK";
 
+/// The environment variable that says when it is to die.
+const DEATH: &str = "ZEEBE_SNAP_CONTRACT_DEATH";
+
 /// Said when it is done.
 const DONE: &str = "the task is done";
 
@@ -46,6 +66,43 @@ const DONE: &str = "the task is done";
 const CALLS: &str = "rename,renameat,renameat2,link,linkat,symlink,symlinkat,mkdir,mkdirat,mknod,mknodat,unlink,\
     unlinkat,rmdir,fsync,fdatasync,syncfs,ftruncate,fallocate,chmod,fchmod,fchmodat,?fchmodat2,chown,fchown,lchown,\
     fchownat,utimensat,setxattr,lsetxattr,fsetxattr,removexattr,lremovexattr,fremovexattr,ioctl,copy_file_range";
+
+/// A process dies after so many commands that change something.
+#[derive(Debug, Serialize, Deserialize)]
+struct Death {
+    after: usize,
+    /// How those begin that do not.
+    looks: Vec<String>,
+}
+
+/// Runs tools until it dies.
+#[derive(Debug)]
+struct Mortal {
+    host: Host,
+    left: AtomicUsize,
+    looks: Vec<String>,
+}
+
+impl Mortal {
+    fn of(death: Death) -> Mortal {
+        Mortal {
+            host: host(),
+            left: AtomicUsize::new(death.after),
+            looks: death.looks,
+        }
+    }
+}
+
+impl System for Mortal {
+    fn run(&self, cmd: &Cmd) -> Result<Vec<u8>, RunError> {
+        let line = cmd.to_string();
+        let changes = !self.looks.iter().any(|look| line.starts_with(look));
+        if changes && self.left.fetch_sub(1, Ordering::Relaxed) == 0 {
+            raise(Signal::SIGKILL).unwrap();
+        }
+        self.host.run(cmd)
+    }
+}
 
 /// What the process does; its test is ignored, since it is for no one else.
 pub fn perform() {
@@ -69,17 +126,25 @@ pub fn perform() {
         What::PutBack(kept, stage) => rollback.put_back(kept, stage),
         What::ForgetKept(kept) => rollback.forget_kept(kept),
     };
-    perform_all(&actions, &host(), &|| false).unwrap();
+    let sys: Box<dyn System> = match std::env::var(DEATH) {
+        Ok(text) => Box::new(Mortal::of(serde_json::from_str(&text).unwrap())),
+        Err(_) => Box::new(host()),
+    };
+    perform_all(&actions, &*sys, &|| false).unwrap();
     println!("{DONE}");
 }
 
-/// Performs `task` under strace with `options`, and says whether all of it was done.
-fn run(task: &Task, options: &[&OsStr]) -> bool {
-    let done = Command::new("strace")
-        // Not --seccomp-bpf: with it only the first call of a name can be told (6.1).
-        .args(["-f", "-qq"])
-        .args(options)
-        .arg(std::env::current_exe().unwrap())
+/// This test program, which does `task`, as arguments of another or by itself.
+fn command(task: &Task, by: Option<Command>) -> Command {
+    let this = std::env::current_exe().unwrap();
+    let mut command = match by {
+        Some(mut command) => {
+            command.arg(this);
+            command
+        }
+        None => Command::new(this),
+    };
+    command
         .args([
             "--ignored",
             "--exact",
@@ -87,17 +152,25 @@ fn run(task: &Task, options: &[&OsStr]) -> bool {
             "--nocapture",
             "--test-threads=1",
         ])
-        .env(TASK, serde_json::to_string(task).unwrap())
-        .output()
-        .expect("this test needs strace");
+        .env(TASK, serde_json::to_string(task).unwrap());
+    command
+}
+
+/// Performs `task` under strace with these `options`, and says whether all of it was done; else it was killed.
+fn run(task: &Task, options: &[&OsStr]) -> bool {
+    let mut strace = Command::new("strace");
+    // Not --seccomp-bpf: with it only the first call of a name can be told (6.1).
+    strace.args(["-f", "-qq"]).args(options);
+    let done = command(task, Some(strace)).output();
+    was_done(&done.expect("this test needs strace"), task)
+}
+
+/// Whether all of it was done; else it was killed, or a tool that it ran.
+fn was_done(done: &Output, task: &Task) -> bool {
     let [said, complained] = [&done.stdout, &done.stderr].map(|text| String::from_utf8_lossy(text));
     let all = done.status.success() && said.contains(DONE);
-    // Itself, or a tool that it ran.
     let was_killed = done.status.signal() == Some(9) || complained.contains("ended by signal 9");
-    assert!(
-        all || was_killed,
-        "{task:?} {options:?}: {said}{complained}"
-    );
+    assert!(all || was_killed, "{task:?}: {said}{complained}");
     all
 }
 
@@ -105,7 +178,7 @@ fn run(task: &Task, options: &[&OsStr]) -> bool {
 type Change = (String, usize);
 
 /// The changes that `task` makes, as strace lists them: `PID CALL(ARGUMENTS…`.
-fn changes(task: &Task) -> BTreeSet<Change> {
+fn changes(task: &Task, whose: &[&OsStr]) -> BTreeSet<Change> {
     let list = tempfile::NamedTempFile::new().unwrap();
     let trace = format!("trace={CALLS}");
     let options = [
@@ -114,7 +187,7 @@ fn changes(task: &Task) -> BTreeSet<Change> {
         "-e".as_ref(),
         trace.as_ref(),
     ];
-    assert!(run(task, &options));
+    assert!(run(task, &[whose, &options].concat()));
     let text = fs::read_to_string(list.path()).unwrap();
     let mut counts = BTreeMap::new();
     let mut found = BTreeSet::new();
@@ -144,21 +217,49 @@ fn changes(task: &Task) -> BTreeSet<Change> {
     found
 }
 
-/// Performs `task` again and again: all of it, and killed before each of its changes. `settle` looks at what was left and
+/// Performs `task` again and again: all of it, and cut before each of its changes. `settle` looks at what was left and
 /// makes everything as it was.
-pub fn cut_everywhere(task: &Task, settle: impl Fn(&str)) {
-    let changes = changes(task);
+pub fn cut_everywhere(cut: Cut, task: &Task, settle: impl Fn(&str)) {
+    match cut {
+        Cut::Calls => cut_calls(task, &[], settle),
+        Cut::Commands { looks } => cut_commands(task, looks, settle),
+        Cut::CommandsAndOwnCalls { looks } => {
+            cut_commands(task, looks, &settle);
+            // What becomes another program is followed no further.
+            cut_calls(task, &["--detach-on=execve".as_ref()], settle);
+        }
+    }
+}
+
+fn cut_calls(task: &Task, whose: &[&OsStr], settle: impl Fn(&str)) {
+    let changes = changes(task, whose);
     settle("all of it");
     let mut alive = Vec::new();
     for (call, n) in &changes {
         let inject = format!("inject={call}:signal=KILL:when={n}");
         let trace = format!("trace={call}");
         let options = ["-o", "/dev/null", "-e", &trace, "-e", &inject].map(OsStr::new);
-        if run(task, &options) {
+        if run(task, &[whose, &options].concat()) {
             alive.push((call, n));
         }
         settle(&format!("asked to die at {call} {n}"));
     }
     // Which thread does what is not the same every time.
     assert!(alive.len() * 2 < changes.len(), "{task:?}: {alive:?}");
+}
+
+fn cut_commands(task: &Task, looks: &[&str], settle: impl Fn(&str)) {
+    for after in 0.. {
+        let death = Death {
+            after,
+            looks: looks.iter().copied().map(str::to_owned).collect(),
+        };
+        let death = serde_json::to_string(&death).unwrap();
+        let done = command(task, None).env(DEATH, death).output().unwrap();
+        let all = was_done(&done, task);
+        settle(&format!("asked to die after {after} commands"));
+        if all {
+            return;
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::Moves;
 use crate::site::Site;
 
 /// The names in the root of a mount point that are not the data's.
@@ -19,9 +20,14 @@ pub fn traces(site: &Site, data: &Path) -> BTreeSet<PathBuf> {
 /// Insists that there are just the paths there were `before`.
 #[track_caller]
 pub fn no_trace(site: &Site, data: &Path, before: &BTreeSet<PathBuf>, when: &str) {
-    let after = traces(site, data);
+    same(&traces(site, data), before, when);
+}
+
+/// Insists that both are the same.
+#[track_caller]
+pub fn same(after: &BTreeSet<PathBuf>, before: &BTreeSet<PathBuf>, when: &str) {
     let left: Vec<_> = after.difference(before).collect();
-    let gone: Vec<_> = before.difference(&after).collect();
+    let gone: Vec<_> = before.difference(after).collect();
     assert!(
         left.is_empty() && gone.is_empty(),
         "{when}: left is {left:#?}, gone is {gone:#?}"
@@ -143,6 +149,18 @@ fn point(path: &Path) -> (PathBuf, String) {
         .unwrap()
 }
 
+/// Where something of the ZFS pool `pool` is mounted, if anything is: the last.
+pub fn mount_of(pool: &str) -> Option<PathBuf> {
+    let all = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let is_of_it = |line: &&str| {
+        let source = line.split(" - zfs ").nth(1);
+        let rest = source.and_then(|source| source.strip_prefix(pool));
+        rest.is_some_and(|rest| rest.starts_with(['/', ' ', '@']))
+    };
+    let line = all.lines().rev().find(is_of_it)?;
+    Some(PathBuf::from(unescape(line.split(' ').nth(4)?)))
+}
+
 /// Where the mount is that `path` is in.
 pub fn mount_point(path: &Path) -> PathBuf {
     point(path).0
@@ -153,9 +171,15 @@ fn unescape(text: &str) -> String {
     text.replace("\\040", " ")
 }
 
-/// What is mounted where `path` is: the kernel's line, and the file system's own number.
-pub fn mounted(path: &Path) -> (String, String) {
+/// What is mounted where `path` is: the kernel's line, and the file system's own number. What changes where volumes change
+/// places is left out.
+pub fn what_is_mounted(path: &Path, moves: Moves) -> Vec<String> {
     let (at, line) = point(path);
+    let words = line.split(' ').map(str::to_owned);
+    if moves == Moves::Volume {
+        // The mount's number, that of the one around it, the device; and there is nothing in it that the kernel counts.
+        return words.skip(3).filter(|word| !word.contains(':')).collect();
+    }
     let fs = nix::sys::statfs::statfs(&at).unwrap();
-    (line, format!("{:?}", fs.filesystem_id()))
+    words.chain([format!("{:?}", fs.filesystem_id())]).collect()
 }

@@ -7,10 +7,9 @@ use zeebe_snap_backends::action::perform_all;
 use zeebe_snap_backends::{Cost, Progress, Volume};
 
 use crate::apart::{Task, What, cut_everywhere};
-use crate::around::{folder, no_trace, traces};
 use crate::attempt::{Attempt, kept, stage};
 use crate::snapshots::{captured, label, take};
-use crate::{Fixture, host, perform, snap, tree};
+use crate::{Fixture, Moves, host, perform, snap, tree};
 
 /// Small trees are soon gone through.
 pub fn filled<F: Fixture>() -> F {
@@ -54,27 +53,32 @@ fn settle_snapshot<F: Fixture>(fixture: &F, volume: &dyn Volume, when: &str) {
 pub fn a_killed_snapshot_is_none_or_whole<F: Fixture>() {
     let fixture: F = filled();
     let (volume, name) = (fixture.volume(), snap("zeebe-snap-1"));
-    let before = traces(fixture.site(), fixture.data());
+    let before = fixture.traces();
     let settle = |when: &str| {
         settle_snapshot(&fixture, &*volume, when);
-        no_trace(fixture.site(), fixture.data(), &before, when);
+        fixture.no_trace(&before, when);
     };
     cut_everywhere(
+        F::CUT,
         &task(&*volume, What::Take(name.clone(), label("1"))),
         settle,
     );
 
     take(&*volume, &name, &label("1"));
-    cut_everywhere(&task(&*volume, What::Destroy(name.clone())), |when| {
-        settle(when);
-        take(&*volume, &name, &label("1"));
-    });
+    cut_everywhere(
+        F::CUT,
+        &task(&*volume, What::Destroy(name.clone())),
+        |when| {
+            settle(when);
+            take(&*volume, &name, &label("1"));
+        },
+    );
 }
 
 pub fn a_stopped_snapshot_is_none_or_whole<F: Fixture>() {
     let fixture: F = filled();
     let (volume, name) = (fixture.volume(), snap("zeebe-snap-1"));
-    let before = traces(fixture.site(), fixture.data());
+    let before = fixture.traces();
     for patience in 0.. {
         perform(&volume.prepare(&name, &label("1")));
         let asked = AtomicU32::new(0);
@@ -83,12 +87,7 @@ pub fn a_stopped_snapshot_is_none_or_whole<F: Fixture>() {
         let is_there = volume.find(&host(), &name).unwrap().is_some();
         assert_eq!(is_there, done.is_ok(), "asked {patience} times: {done:?}");
         settle_snapshot(&fixture, &*volume, &format!("asked {patience} times"));
-        no_trace(
-            fixture.site(),
-            fixture.data(),
-            &before,
-            &format!("asked {patience} times"),
-        );
+        fixture.no_trace(&before, &format!("asked {patience} times"));
         if asked.into_inner() <= patience {
             let takes_long = volume.cost().unwrap() != Cost::Instant;
             assert_eq!(patience > 0, takes_long, "what takes long can be stopped");
@@ -104,30 +103,34 @@ pub fn a_killed_stage_leaves_nothing<F: Fixture>() {
     let new = replace(&fixture);
     let volume = fixture.volume();
     let attempt = Attempt::of(&*volume, &name, "restore-1");
-    let before = traces(fixture.site(), fixture.data());
+    let before = fixture.traces();
     let settle = |when: &str| {
         assert_eq!(kept(&*volume), [], "{when}");
         match attempt.progress() {
             Progress::Untouched => perform(&attempt.rollback.clear(&attempt.stage)),
             Progress::Staged => {
-                let staged = folder(fixture.site(), fixture.data(), "restore-1");
-                tree::same(&tree::look(&staged, &[]), &old, when);
+                let staged = fixture.beside("restore-1", |path| tree::look(path, &[]));
+                tree::same(&staged, &old, when);
                 attempt.discard();
             }
             other => panic!("{when}: {other:?}"),
         }
         assert_eq!(attempt.progress(), Progress::Untouched, "{when}");
-        no_trace(fixture.site(), fixture.data(), &before, when);
+        fixture.no_trace(&before, when);
         tree::same(&fixture.look(), &new, when);
     };
     let from = volume.find(&host(), &name).unwrap().unwrap();
     let stages = What::Stage(volume.id(), from, stage("restore-1"), label("restore-1"));
-    cut_everywhere(&task(&*volume, stages), settle);
+    cut_everywhere(F::CUT, &task(&*volume, stages), settle);
     attempt.stage();
-    cut_everywhere(&task(&*volume, What::Discard(stage("restore-1"))), |when| {
-        settle(when);
-        attempt.stage();
-    });
+    cut_everywhere(
+        F::CUT,
+        &task(&*volume, What::Discard(stage("restore-1"))),
+        |when| {
+            settle(when);
+            attempt.stage();
+        },
+    );
 }
 
 /// A rollback that is cut wherever that can be, in both directions.
@@ -152,9 +155,8 @@ impl<F: Fixture> Cut<'_, F> {
         };
         tree::same_but_for_its_time(&self.fixture.look(), data, when);
         if beside.is_some() {
-            let (site, path) = (self.fixture.site(), self.fixture.data());
-            let beside_it = folder(site, path, self.attempt.stage.as_str());
-            let found = tree::look(&beside_it, &[]);
+            let name = self.attempt.stage.as_str();
+            let found = self.fixture.beside(name, |path| tree::look(path, &[]));
             tree::same_but_for_its_time(&found, beside, when);
         }
         progress
@@ -199,9 +201,10 @@ impl<F: Fixture> Cut<'_, F> {
         let turn = AtomicU32::new(0);
         let is_even = || turn.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         cut_everywhere(
+            F::CUT,
             &task(volume, What::Swap(self.attempt.stage.clone())),
             |when| {
-                if self.progress(when) == Progress::Halfway {
+                if self.progress(when) == Progress::Halfway && F::MOVES == Moves::Entries {
                     self.is_not_fooled();
                 }
                 if is_even() {
@@ -212,6 +215,7 @@ impl<F: Fixture> Cut<'_, F> {
         );
         self.finish("not cut");
         cut_everywhere(
+            F::CUT,
             &task(volume, What::Reverse(self.attempt.stage.clone())),
             |when| {
                 if is_even() {
@@ -230,7 +234,7 @@ pub fn a_killed_swap_is_finished_or_taken_back<F: Fixture>() {
     let name = snap("zeebe-snap-1");
     let old = take(&*fixture.volume(), &name, &label("1"));
     let new = replace(&fixture);
-    let before = traces(fixture.site(), fixture.data());
+    let before = fixture.traces();
     let volume = fixture.volume();
     let cut = Cut {
         attempt: Attempt::of(&*volume, &name, "restore-1"),
@@ -239,7 +243,7 @@ pub fn a_killed_swap_is_finished_or_taken_back<F: Fixture>() {
         new,
     };
     cut.everywhere(&*volume);
-    no_trace(fixture.site(), fixture.data(), &before, "nothing is left");
+    fixture.no_trace(&before, "nothing is left");
 }
 
 pub fn a_killed_swap_onto_nothing_is_finished_or_taken_back<F: Fixture>() {
@@ -247,7 +251,7 @@ pub fn a_killed_swap_onto_nothing_is_finished_or_taken_back<F: Fixture>() {
     let name = snap("zeebe-snap-1");
     let old = take(&*fixture.volume(), &name, &label("1"));
     fixture.remove_data();
-    let before = traces(fixture.site(), fixture.data());
+    let before = fixture.traces();
     let volume = fixture.volume();
     let cut = Cut {
         attempt: Attempt::of(&*volume, &name, "restore-1"),
@@ -256,5 +260,5 @@ pub fn a_killed_swap_onto_nothing_is_finished_or_taken_back<F: Fixture>() {
         old,
     };
     cut.everywhere(&*volume);
-    no_trace(fixture.site(), fixture.data(), &before, "nothing is left");
+    fixture.no_trace(&before, "nothing is left");
 }

@@ -5,13 +5,13 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use zeebe_snap_backends::action::perform_all;
-use zeebe_snap_backends::{Obstacle, Purpose, Volume, driver};
+use zeebe_snap_backends::{Obstacle, Progress, Purpose, Volume, driver};
 
 use crate::around::mount_point;
 use crate::attempt::{Attempt, stage};
 use crate::site::{Site, furnish, run};
 use crate::snapshots::{label, take};
-use crate::{Fixture, host, perform, snap, tree};
+use crate::{Fixture, Moves, host, perform, snap, tree};
 
 const PURPOSES: [Purpose; 3] = [Purpose::Capture, Purpose::BringBack, Purpose::TakeBack];
 
@@ -67,9 +67,11 @@ pub fn what_cannot_be_moved_is_in_the_way<F: Fixture>() {
     let attempt = Attempt::of(&*volume, &name, "restore-1");
     attempt.stage();
     let data = fixture.data();
-    let cases = match F::leaves_out().is_empty() {
-        true => [("i", data.to_owned()), ("a", data.to_owned())],
-        false => [("i", data.join("same")), ("a", data.join("folder"))],
+    let cases = match F::MOVES {
+        Moves::Name => vec![("i", data.to_owned()), ("a", data.to_owned())],
+        Moves::Entries => vec![("i", data.join("same")), ("a", data.join("folder"))],
+        // No file is moved.
+        Moves::Volume => vec![],
     };
     let both = &PURPOSES[1..];
     for (flag, path) in cases {
@@ -86,17 +88,20 @@ pub fn what_cannot_be_moved_is_in_the_way<F: Fixture>() {
         let swap = attempt.rollback.swap(&attempt.stage);
         assert!(perform_all(&swap, &host(), &|| false).is_err());
         drop(set);
-        if !F::leaves_out().is_empty() {
+        if F::MOVES == Moves::Entries {
             perform(&attempt.rollback.reverse(&attempt.stage));
         }
+    }
+    if F::MOVES == Moves::Volume {
+        return;
     }
     // So is one in what is to be brought back.
     let volume = fixture.volume();
     attempt.swap();
     let kept = crate::attempt::kept_as(&*volume, "restore-1");
-    let path = match F::leaves_out().is_empty() {
-        true => kept.path,
-        false => kept.path.join("folder"),
+    let path = match F::MOVES {
+        Moves::Name => kept.path,
+        _ => kept.path.join("folder"),
     };
     let _set = Flag::set("i", path.clone());
     one(
@@ -115,9 +120,9 @@ pub fn what_cannot_be_moved_further_down_is_not<F: Fixture>() {
     let data = fixture.data();
     fs::write(data.join("folder/more"), "more").unwrap();
     // Right in a folder that changes its name as a whole is further down.
-    let further_down = match F::leaves_out().is_empty() {
-        true => vec!["folder/more", "same"],
-        false => vec!["folder/more"],
+    let further_down = match F::MOVES {
+        Moves::Entries => vec!["folder/more"],
+        Moves::Name | Moves::Volume => vec!["folder/more", "same"],
     };
     let flags = further_down.iter();
     let set: Vec<_> = flags.map(|name| Flag::set("i", data.join(name))).collect();
@@ -148,9 +153,9 @@ pub fn a_second_mount_of_a_folder_is_in_the_way<F: Fixture>() {
     let again = fixture.site().mount(fixture.data(), "bind", "again");
     none(&*fixture.volume(), &[Purpose::Capture]);
     let both = &PURPOSES[1..];
-    match F::leaves_out().is_empty() {
-        true => one(&*fixture.volume(), both, &[again.to_str().unwrap()]),
-        false => none(&*fixture.volume(), both),
+    match F::MOVES {
+        Moves::Entries => none(&*fixture.volume(), both),
+        _ => one(&*fixture.volume(), both, &[again.to_str().unwrap()]),
     }
     let name = snap("zeebe-snap-1");
     let old = take(&*fixture.volume(), &name, &label("1"));
@@ -158,9 +163,16 @@ pub fn a_second_mount_of_a_folder_is_in_the_way<F: Fixture>() {
     let volume = fixture.volume();
     let attempt = Attempt::of(&*volume, &name, "restore-1");
     attempt.stage();
+    if F::ALONE {
+        let swap = attempt.rollback.swap(&attempt.stage);
+        assert!(perform_all(&swap, &host(), &|| false).is_err());
+        perform(&attempt.rollback.reverse(&attempt.stage));
+        assert_eq!(attempt.progress(), Progress::Staged);
+        return;
+    }
     attempt.swap();
     let shown = tree::look(&again, &F::leaves_out());
-    assert_eq!(shown == old, !F::leaves_out().is_empty());
+    assert_eq!(shown == old, F::MOVES == Moves::Entries);
     attempt.reverse();
 }
 

@@ -8,7 +8,7 @@ use zeebe_snap_backends::{
     receiving,
 };
 
-use crate::apart::{What, cut_everywhere};
+use crate::apart::{Cut, What, cut_everywhere};
 use crate::around::{STAYS, neighbours, no_trace, traces};
 use crate::attempt::{Attempt, From, kept, stage};
 use crate::interruptions::task;
@@ -322,7 +322,7 @@ fn a_killed_stage_leaves_nothing() {
             stage("restore-1"),
             label("restore-1"),
         );
-        cut_everywhere(&task(&*volume, what), |when| {
+        cut_everywhere(Cut::Calls, &task(&*volume, what), |when| {
             assert_eq!(kept(&*found(&data)), [], "{when}");
             match attempt.progress() {
                 Progress::Untouched => perform(&attempt.rollback.clear(&attempt.stage)),

@@ -4,10 +4,9 @@ use std::fs;
 
 use zeebe_snap_backends::{Progress, Purpose, Snapshot};
 
-use crate::around::{folder, no_trace, traces};
 use crate::attempt::{Attempt, From, kept, stage};
 use crate::snapshots::{captured, label, remove, take};
-use crate::{Fixture, host, snap, tree};
+use crate::{Fixture, Moves, host, snap, tree};
 
 pub fn data_as_it_was_is_brought_back<F: Fixture>() {
     brought_back::<F>(|_| {});
@@ -41,7 +40,7 @@ fn brought_back<F: Fixture>(ruin: impl FnOnce(&F)) {
     assert_ne!(ruined, old);
 
     let volume = fixture.volume();
-    let around = traces(fixture.site(), fixture.data());
+    let around = fixture.traces();
     let obstacles = volume.obstacles(&host(), Purpose::BringBack).unwrap();
     assert_eq!(obstacles, []);
     let first = Attempt::of(&*volume, &name, "restore-1");
@@ -54,7 +53,7 @@ fn brought_back<F: Fixture>(ruin: impl FnOnce(&F)) {
     first.discard();
     tree::same(&fixture.look(), &ruined, "discarded");
     assert_eq!(kept(&*volume), []);
-    no_trace(fixture.site(), fixture.data(), &around, "nothing is left");
+    fixture.no_trace(&around, "nothing is left");
 
     first.stage();
     first.swap();
@@ -105,7 +104,7 @@ fn brought_back<F: Fixture>(ruin: impl FnOnce(&F)) {
 pub fn a_rollback_that_keeps_nothing_leaves_nothing<F: Fixture>() {
     let fixture = F::fresh();
     let name = snap("zeebe-snap-1");
-    let before = traces(fixture.site(), fixture.data());
+    let before = fixture.traces();
     take(&*fixture.volume(), &name, &label("1"));
     let volume = fixture.volume();
     let taken_back = Attempt::of(&*volume, &name, "restore-1");
@@ -114,7 +113,7 @@ pub fn a_rollback_that_keeps_nothing_leaves_nothing<F: Fixture>() {
     taken_back.reverse();
     taken_back.discard();
     remove(&*volume, &name);
-    no_trace(fixture.site(), fixture.data(), &before, "nothing is left");
+    fixture.no_trace(&before, "nothing is left");
 
     take(&*volume, &name, &label("1"));
     fixture.remove_data();
@@ -127,7 +126,7 @@ pub fn a_rollback_that_keeps_nothing_leaves_nothing<F: Fixture>() {
     onto_nothing.stage();
     onto_nothing.swap();
     remove(&*fixture.volume(), &name);
-    no_trace(fixture.site(), fixture.data(), &before, "nothing is left");
+    fixture.no_trace(&before, "nothing is left");
 }
 
 /// A plan rests on what was seen: what somebody else put there, or took away, is not swapped for it.
@@ -152,7 +151,7 @@ pub fn what_changed_since_the_look_is_unclear<F: Fixture>() {
     other.is_unclear();
     attempt.swap();
     other.is_unclear();
-    if !F::leaves_out().is_empty() {
+    if F::MOVES == Moves::Entries {
         // A mount point cannot be another; what is in it can.
         let [entry, away] = ["sparse", "away"].map(|name| fixture.data().join(name));
         fs::rename(&entry, &away).unwrap();
@@ -160,21 +159,19 @@ pub fn what_changed_since_the_look_is_unclear<F: Fixture>() {
         fs::rename(&away, &entry).unwrap();
         assert_eq!(attempt.progress(), Progress::Swapped);
     }
-    let kept = volume.rollback().unwrap().kept(&host()).unwrap();
-    fs::remove_dir_all(&kept[0].path).unwrap();
+    fixture.remove_beside("restore-1");
     attempt.is_unclear();
 
     let volume = fixture.volume();
     let attempt = Attempt::of(&*volume, &name, "restore-2");
     attempt.stage();
-    let staged = folder(fixture.site(), fixture.data(), "restore-2");
-    fs::rename(&staged, staged.with_extension("away")).unwrap();
-    fs::create_dir(&staged).unwrap();
+    fixture.move_beside("restore-2", "away");
+    fixture.make_beside("away", "restore-2");
     attempt.is_unclear();
-    fs::remove_dir(&staged).unwrap();
-    fs::rename(staged.with_extension("away"), &staged).unwrap();
+    fixture.remove_beside("restore-2");
+    fixture.move_beside("away", "restore-2");
     assert_eq!(attempt.progress(), Progress::Staged);
-    if F::leaves_out().is_empty() {
+    if F::MOVES == Moves::Name {
         fixture.remove_data();
         attempt.is_unclear();
         fixture.remake_data();
@@ -209,17 +206,15 @@ pub fn what_is_staged_is_what_was_captured<F: Fixture>() {
     let volume = fixture.volume();
     let attempt = Attempt::of(&*volume, &name, "restore-1");
     attempt.stage();
-    let staged = folder(fixture.site(), fixture.data(), "restore-1");
-    if let Some(path) = attempt.rollback.staged(&attempt.stage) {
-        assert_eq!(path, staged);
-    }
-    tree::same(
-        &tree::look(&staged, &[]),
-        &captured(&*volume, &name),
-        "staged",
-    );
-    tree::same(&tree::look(&staged, &[]), &old, "staged");
-    assert!(tree::keeps_its_hole(&staged));
+    let (staged, keeps_its_hole) = fixture.beside("restore-1", |path| {
+        if let Some(told) = attempt.rollback.staged(&attempt.stage) {
+            assert_eq!(told, path);
+        }
+        (tree::look(path, &[]), tree::keeps_its_hole(path))
+    });
+    tree::same(&staged, &captured(&*volume, &name), "staged");
+    tree::same(&staged, &old, "staged");
+    assert!(keeps_its_hole);
     assert_eq!(kept(&*volume), [], "nothing has been replaced yet");
     attempt.swap();
     assert!(tree::keeps_its_hole(fixture.data()));

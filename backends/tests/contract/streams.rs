@@ -12,7 +12,7 @@ use zeebe_snap_backends::stream::{
 use zeebe_snap_backends::{Cmd, Label, SnapName, Volume, tree as trees};
 
 use crate::around::{no_trace, traces};
-use crate::snapshots::{captured, label, remove, take};
+use crate::snapshots::{captured, label, look_at, remove, take};
 use crate::{Fixture, host, perform, snap, tree};
 
 /// A volume, and a place on another one.
@@ -171,8 +171,7 @@ fn send(from: &dyn Stream, to: &dyn Landing, shipment: &Shipment, label: &Label)
 }
 
 fn seen(at: &dyn Landing, name: &SnapName, of: &dyn Stream) -> tree::Seen {
-    let view = at.view(name, &of.part());
-    tree::look(&view.path, &view.leave_out)
+    look_at(&at.view(name, &of.part()))
 }
 
 pub fn what_is_sent_is_what_was_captured<F: Fixture>() {
@@ -221,7 +220,8 @@ pub fn what_is_sent_is_what_was_captured<F: Fixture>() {
         leave_out: &view.leave_out,
         ..trees::Pass::new()
     };
-    trees::clone(&view.path, &back, &pass, &mut |_| Ok(())).unwrap();
+    let clone = |path: &Path| trees::clone(path, &back, &pass, &mut |_| Ok(()));
+    view.read(&host(), clone).unwrap().unwrap();
     tree::same(&tree::look(&back, &[]), &new, "brought back");
     trees::remove(&back).unwrap();
 

@@ -2,7 +2,7 @@
 
 use zeebe_snap_backends::{Progress, Purpose};
 
-use crate::around::{mounted, neighbours, no_trace, traces};
+use crate::around::{neighbours, what_is_mounted};
 use crate::attempt::Attempt;
 use crate::snapshots::{captured, label, remove, take};
 use crate::{Fixture, host, perform, snap, tree};
@@ -49,7 +49,7 @@ pub fn what_is_mounted_stays_and_a_boot_finds_what_is_right<F: Fixture>() {
         ("swapped again", Progress::Swapped),
         ("reversed again", Progress::Staged),
     ] {
-        let mount = mounted(fixture.data());
+        let mount = what_is_mounted(fixture.data(), F::MOVES);
         let in_place = match to {
             Progress::Swapped => {
                 attempt.swap();
@@ -60,7 +60,7 @@ pub fn what_is_mounted_stays_and_a_boot_finds_what_is_right<F: Fixture>() {
                 &mut replaced
             }
         };
-        assert_eq!(mounted(fixture.data()), mount, "{round}");
+        assert_eq!(what_is_mounted(fixture.data(), F::MOVES), mount, "{round}");
         tree::same(&fixture.look(), in_place, round);
         tree::write_in_place(fixture.data(), round);
         *in_place = fixture.look();
@@ -79,7 +79,7 @@ pub fn each_of_two_is_brought_back_alone<F: Fixture>() {
     let fixture = F::fresh();
     let name = snap("zeebe-snap-1");
     let paths = [fixture.data().to_owned(), fixture.another()];
-    let before = traces(fixture.site(), fixture.data());
+    let before = fixture.traces();
     for (path, seed) in paths.iter().zip(["one", "another"]) {
         tree::fill(path, seed);
     }
@@ -136,7 +136,7 @@ pub fn each_of_two_is_brought_back_alone<F: Fixture>() {
         perform(&volume.unprepare(&name));
     }
     tree::empty(&paths[1], &F::leaves_out());
-    no_trace(fixture.site(), fixture.data(), &before, "nothing is left");
+    fixture.no_trace(&before, "nothing is left");
 }
 
 /// Volumes that have nothing to do with each other have no snapshot together.

@@ -8,10 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use zeebe_snap_backends::{Progress, Volume};
 
 use crate::apart::{What, cut_everywhere};
-use crate::around::{no_trace, traces};
 use crate::attempt::{Attempt, kept, kept_as, stage};
 use crate::interruptions::{Cut, filled, task};
-use crate::snapshots::label;
+use crate::snapshots::{label, look_at};
 use crate::undoing::Restored;
 use crate::{Fixture, perform, tree};
 
@@ -46,8 +45,7 @@ fn is_every_other() -> impl Fn() -> bool {
 
 pub fn what_is_kept_is_taken_or_not<F: Fixture>() {
     let it = restored::<F>();
-    let (site, data) = (it.fixture.site(), it.fixture.data());
-    let before = traces(site, data);
+    let before = it.fixture.traces();
     let volume = it.fixture.volume();
     let undo = Attempt::undoing(&*volume, "restore-1", "undo-1");
     let kept = kept_as(&*volume, "restore-1");
@@ -58,11 +56,11 @@ pub fn what_is_kept_is_taken_or_not<F: Fixture>() {
         assert_eq!(undo.progress(), Progress::Untouched, "{when}");
         it.keeps(&[("restore-1", &it.replaced)], when);
         tree::same(&it.fixture.look(), &it.worked, when);
-        no_trace(site, data, &before, when);
+        it.fixture.no_trace(&before, when);
     };
     let is_even = is_every_other();
     let what = What::TakeKept(kept.clone(), undo.stage.clone(), label("undo-1"));
-    cut_everywhere(&task(&*volume, what), |when| {
+    cut_everywhere(F::CUT, &task(&*volume, what), |when| {
         match undo.progress() {
             Progress::Untouched => it.keeps(&[("restore-1", &it.replaced)], when),
             Progress::Staged => it.keeps(&[], when),
@@ -71,8 +69,8 @@ pub fn what_is_kept_is_taken_or_not<F: Fixture>() {
         if is_even() {
             perform(&takes());
             assert_eq!(undo.progress(), Progress::Staged, "{when}");
-            let staged = kept.path.with_file_name("undo-1");
-            tree::same(&tree::look(&staged, &[]), &it.replaced, when);
+            let staged = it.fixture.beside("undo-1", |path| tree::look(path, &[]));
+            tree::same(&staged, &it.replaced, when);
         }
         perform(&puts_back());
         as_it_was(when);
@@ -85,7 +83,7 @@ pub fn what_is_kept_is_taken_or_not<F: Fixture>() {
     };
     takes_back();
     let what = What::PutBack(name.clone(), undo.stage.clone());
-    cut_everywhere(&task(&*volume, what), |when| {
+    cut_everywhere(F::CUT, &task(&*volume, what), |when| {
         match undo.progress() {
             // It can be swapped in after all.
             Progress::Staged if is_even() => {
@@ -103,8 +101,7 @@ pub fn what_is_kept_is_taken_or_not<F: Fixture>() {
 }
 
 fn cut_in_swaps<F: Fixture>(it: &Restored<F>, volume: &dyn Volume) {
-    let (site, data) = (it.fixture.site(), it.fixture.data());
-    let before = traces(site, data);
+    let before = it.fixture.traces();
     let cut = Cut {
         attempt: Attempt::undoing(volume, "restore-1", "undo-1"),
         fixture: &it.fixture,
@@ -112,8 +109,9 @@ fn cut_in_swaps<F: Fixture>(it: &Restored<F>, volume: &dyn Volume) {
         new: it.fixture.look(),
     };
     cut.everywhere(volume);
-    no_trace(site, data, &before, "put back");
-    let kept = tree::look(&kept_as(volume, "restore-1").path, &[]);
+    it.fixture.no_trace(&before, "put back");
+    let kept = kept_as(volume, "restore-1");
+    let kept = look_at(&volume.rollback().unwrap().view_kept(&kept));
     tree::same_but_for_its_time(&kept, &it.replaced, "put back");
 }
 
@@ -130,7 +128,6 @@ pub fn a_killed_undo_onto_nothing_is_finished_or_taken_back<F: Fixture>() {
 
 pub fn a_killed_forget_is_finished<F: Fixture>() {
     let it = restored::<F>();
-    let (site, data) = (it.fixture.site(), it.fixture.data());
     let undo = |from: &str, to: &str| {
         let volume = it.fixture.volume();
         let undo = Attempt::undoing(&*volume, from, to);
@@ -143,12 +140,12 @@ pub fn a_killed_forget_is_finished<F: Fixture>() {
     };
     undo("restore-1", "undo-1");
     let what = What::ForgetKept(stage("restore-1"));
-    cut_everywhere(&task(&*it.fixture.volume(), what), |when| {
+    cut_everywhere(F::CUT, &task(&*it.fixture.volume(), what), |when| {
         it.keeps(&[("undo-1", &it.worked)], when);
         forget("restore-1");
         it.keeps(&[("undo-1", &it.worked)], when);
         tree::same(&it.fixture.look(), &it.replaced, when);
-        let mut left = traces(site, data);
+        let mut left = it.fixture.traces();
         left.retain(|path| path.to_string_lossy().contains("restore-1"));
         assert!(left.is_empty(), "{when}: {left:?}");
         // Back, and there again.
@@ -160,13 +157,12 @@ pub fn a_killed_forget_is_finished<F: Fixture>() {
 
 pub fn a_killed_release_is_finished<F: Fixture>() {
     let it = restored::<F>();
-    let (site, data) = (it.fixture.site(), it.fixture.data());
     let release = || {
         let volume = it.fixture.volume();
         perform(&volume.rollback().unwrap().discard(&stage("restore-1")));
     };
     release();
-    let before = traces(site, data);
+    let before = it.fixture.traces();
     // The data is what was captured from here on, and so is what is kept.
     let restore = || {
         let volume = it.fixture.volume();
@@ -178,7 +174,7 @@ pub fn a_killed_release_is_finished<F: Fixture>() {
     release();
     restore();
     let what = What::Discard(stage("restore-1"));
-    cut_everywhere(&task(&*it.fixture.volume(), what), |when| {
+    cut_everywhere(F::CUT, &task(&*it.fixture.volume(), what), |when| {
         // It is there, and whole, or it is not said to be.
         if !kept(&*it.fixture.volume()).is_empty() {
             it.keeps(&[("restore-1", &it.old)], when);
@@ -186,7 +182,7 @@ pub fn a_killed_release_is_finished<F: Fixture>() {
         release();
         it.keeps(&[], when);
         tree::same(&it.fixture.look(), &it.old, when);
-        no_trace(site, data, &before, when);
+        it.fixture.no_trace(&before, when);
         restore();
     });
 }

@@ -1,13 +1,12 @@
 //! Undo and release: what a rollback replaced takes its place again, what it brought is kept in its turn, and what is kept
 //! goes when it is let go of and not before.
 
-use std::fs;
 use std::path::Path;
 
 use zeebe_snap_backends::action::perform_all;
 use zeebe_snap_backends::{Action, Purpose, SnapName, Volume};
 
-use crate::around::{neighbours, no_trace, traces};
+use crate::around::neighbours;
 use crate::attempt::{Attempt, kept, kept_as, stage};
 use crate::snapshots::{captured, label, remove, take};
 use crate::{Fixture, host, perform, snap, tree};
@@ -125,7 +124,7 @@ pub fn work_is_undone_and_done_again<F: Fixture>() {
 /// What was kept is brought back, and then all that was ever made is removed.
 fn undone<F: Fixture>(ruin: impl FnOnce(&F), work: impl FnOnce(&F)) {
     let fixture = F::fresh();
-    let before = traces(fixture.site(), fixture.data());
+    let before = fixture.traces();
     tree::fill(fixture.data(), "old");
     let name = snap("zeebe-snap-1");
     let old = take(&*fixture.volume(), &name, &label("1"));
@@ -158,7 +157,7 @@ fn undone<F: Fixture>(ruin: impl FnOnce(&F), work: impl FnOnce(&F)) {
         perform(&volume.rollback().unwrap().discard(&name));
     }
     remove(&*fixture.volume(), &name);
-    no_trace(fixture.site(), fixture.data(), &before, "nothing is left");
+    fixture.no_trace(&before, "nothing is left");
     // It may be asked for again.
     let volume = fixture.volume();
     let rollback = volume.rollback().unwrap();
@@ -166,7 +165,7 @@ fn undone<F: Fixture>(ruin: impl FnOnce(&F), work: impl FnOnce(&F)) {
         perform(&rollback.discard(&stage(name)));
         perform(&rollback.forget_kept(&stage(name)));
     }
-    no_trace(fixture.site(), fixture.data(), &before, "nothing is left");
+    fixture.no_trace(&before, "nothing is left");
 }
 
 pub fn a_restore_of_deleted_data_is_undone<F: Fixture>() {
@@ -213,8 +212,7 @@ pub fn what_is_kept_outlives_the_snapshot<F: Fixture>() {
 /// Everything is as it was, on disk too, and the undo can be done after all.
 pub fn an_undo_is_taken_back<F: Fixture>() {
     let it = Restored::<F>::rich();
-    let (site, data) = (it.fixture.site(), it.fixture.data());
-    let before = traces(site, data);
+    let before = it.fixture.traces();
     let volume = it.fixture.volume();
     for swaps in [0, 1, 2] {
         let undo = Attempt::undoing(&*volume, "restore-1", "undo-1");
@@ -229,15 +227,13 @@ pub fn an_undo_is_taken_back<F: Fixture>() {
         undo.discard();
         tree::same(&it.fixture.look(), &it.worked, "put back");
         it.keeps(&[("restore-1", &it.replaced)], "put back");
-        no_trace(site, data, &before, "put back");
+        it.fixture.no_trace(&before, "put back");
     }
     // Somebody else's folder is not taken for what is kept, nor is what is kept lost to it.
-    let kept = kept_as(&*volume, "restore-1");
-    let in_the_way = kept.path.with_file_name("undo-2");
-    fs::create_dir(&in_the_way).unwrap();
+    it.fixture.make_beside("restore-1", "undo-2");
     let take = undo_actions(&*volume, "undo-2");
     assert!(perform_all(&take, &host(), &|| false).is_err());
-    fs::remove_dir(&in_the_way).unwrap();
+    it.fixture.remove_beside("undo-2");
     it.keeps(&[("restore-1", &it.replaced)], "somebody was in the way");
     perform(&undo_actions(&*volume, "undo-2"));
 }
@@ -254,7 +250,7 @@ pub fn what_is_kept_is_let_go_of<F: Fixture>() {
     tree::fill(fixture.data(), "old");
     let name = snap("zeebe-snap-1");
     take(&*fixture.volume(), &name, &label("1"));
-    let before = traces(fixture.site(), fixture.data());
+    let before = fixture.traces();
     remove(&*fixture.volume(), &name);
     let it = Restored::of(fixture, tree::change, tree::work);
     let volume = it.fixture.volume();
@@ -275,7 +271,7 @@ pub fn what_is_kept_is_let_go_of<F: Fixture>() {
     it.keeps(&[], "both were let go of");
     tree::same(&it.fixture.look(), &it.old, "the data does not notice");
     tree::same(&captured(&*volume, &it.name), &it.old, "nor the snapshot");
-    no_trace(it.fixture.site(), it.fixture.data(), &before, "let go of");
+    it.fixture.no_trace(&before, "let go of");
 }
 
 pub fn neighbours_do_not_notice_an_undo<F: Fixture>() {

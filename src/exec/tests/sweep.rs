@@ -15,6 +15,9 @@ use crate::report::ending::exit;
 /// Of the moments of a recovery, one in so many is the last of it in each case.
 const ONE_OF_RECOVERY: usize = 40;
 
+/// Where nothing else is left out, of so many recoveries one is ended at each of its moments.
+const WHOLE_RECOVERIES: usize = 25;
+
 /// How many cases there were of each kind.
 pub type Counts = BTreeMap<String, usize>;
 
@@ -103,21 +106,21 @@ impl Sweep<'_> {
                 let machine = self.crashed(machine, power);
                 self.settled(machine.clone(), false, &what)?;
                 self.count(&format!("{how} {}", moment.word()));
-                if self.dice.below(4) == 0 {
-                    self.recoveries(machine, &what)?;
+                if self.one_in == 1 && self.dice.below(WHOLE_RECOVERIES) == 0 {
+                    self.recoveries(machine, &what, Keeps::All)?;
+                } else if self.dice.below(4) == 0 {
+                    let first = self.dice.below(ONE_OF_RECOVERY);
+                    let one_in = ONE_OF_RECOVERY;
+                    self.recoveries(machine, &what, Keeps::Some { first, one_in })?;
                 }
             }
         }
         Ok(())
     }
 
-    /// The recovery is ended at some of its moments, and the recovery from that as well.
-    fn recoveries(&mut self, machine: Machine, what: &str) -> Result<(), String> {
-        let first = self.dice.below(ONE_OF_RECOVERY);
-        let one_in = ONE_OF_RECOVERY;
-        for (number, moment, machine) in
-            self.tape_of_recovery(machine, Keeps::Some { first, one_in })
-        {
+    /// The recovery is ended at these of its moments, and the recovery from that as well.
+    fn recoveries(&mut self, machine: Machine, what: &str, at: Keeps) -> Result<(), String> {
+        for (number, moment, machine) in self.tape_of_recovery(machine, at) {
             let power = self.dice.below(4) == 0;
             let what = format!(
                 "{what}; its recovery dies at moment {number}, {}",

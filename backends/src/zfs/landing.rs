@@ -1,0 +1,476 @@
+//! A dataset below which streams land: what is received is the dataset `volume` in it, which is never mounted.
+//!
+//! What is about to land is written down on the dataset around, in a property, before the first byte flows; a snapshot that
+//! landed has its label when it is whole, and that property goes then. What has no label and was written down was cut. Nothing
+//! is ever overwritten: `zfs receive` runs without `-F`, and starts only from the newest snapshot.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::line::{LABEL, json, named};
+use super::snapshots::Beside;
+use super::stream;
+use super::tell::{self, Value, number, own, text};
+use super::{Zfs, zfs};
+use crate::action::{Action, Change, Stop};
+use crate::cmd::{Cmd, System, quote};
+use crate::name::SnapName;
+use crate::stream::pipe::{Receiver, Sender};
+use crate::stream::{Form, Head, Landed, Landing, Part, Point, Shipment, Stream, Whole};
+use crate::{Driver, Error, Label, Obstacle, Result, View, VolumeId};
+
+/// Of the dataset around: what is about to land under a name, or was cut.
+const AHEAD: &str = "zeebe-snap:ahead.";
+/// Of what is received: that it is.
+const LANDED: &str = "zeebe-snap:landed";
+
+/// The dataset around.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Place {
+    around: String,
+}
+
+/// What is written down ahead.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Ahead {
+    name: SnapName,
+    /// The identity of what is received.
+    of: String,
+    label: Label,
+}
+
+/// A snapshot that is there.
+#[derive(Debug)]
+struct There {
+    name: String,
+    guid: String,
+    created: u64,
+    label: Option<Label>,
+}
+
+/// All of a place.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Whether the dataset around is there.
+    around: bool,
+    /// Whether what is received there is, and is ours.
+    volume: Option<bool>,
+    /// With which it is gone on with what was cut.
+    token: Option<String>,
+    ahead: Vec<Ahead>,
+    /// Oldest first.
+    snapshots: Vec<There>,
+}
+
+impl Place {
+    pub fn new(around: &str) -> Place {
+        Place {
+            around: around.to_owned(),
+        }
+    }
+
+    fn pool(&self) -> &str {
+        self.around.split('/').next().unwrap_or_default()
+    }
+
+    /// Whether it is the name of a dataset, there or not, of a pool that is there.
+    pub fn is_of_a_pool(&self, sys: &dyn System) -> Result<bool> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "_-.:/ ".contains(c);
+        let parts_fit = self
+            .around
+            .split('/')
+            .all(|part| !part.is_empty() && part != "..");
+        if !parts_fit || !self.around.chars().all(fits) {
+            return Ok(false);
+        }
+        let said = sys.run(&Cmd::new("zpool").args(["list", "-H", "-o", "name"]))?;
+        let text = String::from_utf8_lossy(&said);
+        Ok(text.lines().any(|name| name == self.pool()))
+    }
+
+    fn volume(&self) -> String {
+        format!("{}/volume", self.around)
+    }
+
+    fn full(&self, name: &SnapName) -> String {
+        format!("{}@{name}", self.volume())
+    }
+
+    fn look(&self, sys: &dyn System) -> Result<Seen> {
+        let types = ["-r", "-t", "filesystem,volume", "--", self.pool()];
+        let datasets = tell::get(sys, &["receive_resume_token", LANDED], &types)?;
+        let find = |name: &str| {
+            datasets
+                .iter()
+                .find(|(told, _)| told == name)
+                .map(|(_, all)| all)
+        };
+        if find(&self.around).is_none() {
+            return Ok(Seen::default());
+        }
+        let words = ["-s", "local,received", "--", &self.around];
+        let set = tell::get(sys, &["all"], &words)?
+            .into_iter()
+            .flat_map(|(_, all)| all);
+        let ahead = set.filter(|(property, _)| property.starts_with(AHEAD));
+        let volume = find(&self.volume());
+        let snapshots = match volume {
+            Some(_) => {
+                let words = ["-d", "1", "-t", "snapshot", "--", &self.volume()];
+                tell::get(sys, &["guid", "createtxg", LABEL], &words)?
+            }
+            None => Vec::new(),
+        };
+        let there = |(full, all): (String, BTreeMap<String, Value>)| There {
+            name: full.rsplit('@').next().unwrap_or_default().to_owned(),
+            guid: text(&all, "guid").unwrap_or_default().to_owned(),
+            created: number(&all, "createtxg"),
+            label: own(&all, LABEL).and_then(|label| serde_json::from_str(label).ok()),
+        };
+        let mut snapshots: Vec<There> = snapshots.into_iter().map(there).collect();
+        snapshots.sort_by_key(|it| it.created);
+        Ok(Seen {
+            around: true,
+            volume: volume.map(|all| own(all, LANDED).is_some()),
+            token: volume
+                .and_then(|all| text(all, "receive_resume_token"))
+                .map(str::to_owned),
+            ahead: ahead
+                .filter_map(|(_, value)| serde_json::from_str(&value.text).ok())
+                .collect(),
+            snapshots,
+        })
+    }
+
+    fn write_ahead(&self, ahead: &Ahead) -> Cmd {
+        let property = named(AHEAD, ahead.name.as_str());
+        zfs(["set"])
+            .arg(format!("{property}={}", json(ahead)))
+            .arg(&self.around)
+    }
+
+    fn forget_ahead(&self, name: &SnapName) -> Cmd {
+        zfs(["inherit"])
+            .arg(named(AHEAD, name.as_str()))
+            .arg(&self.around)
+    }
+
+    fn make(&self) -> Cmd {
+        zfs([
+            "create",
+            "-p",
+            "-o",
+            "canmount=off",
+            "-o",
+            "mountpoint=none",
+        ])
+        .arg(&self.around)
+    }
+}
+
+fn point(name: SnapName, identity: String) -> Point {
+    Point {
+        name,
+        identity,
+        form: Form::Snapshot,
+    }
+}
+
+impl Seen {
+    fn landed(&self) -> Vec<Landed> {
+        let newest = self.snapshots.last().map(|it| it.guid.as_str());
+        let mut all = Vec::new();
+        for it in &self.snapshots {
+            let Ok(name) = SnapName::try_from(it.name.clone()) else {
+                continue;
+            };
+            let cut = self
+                .ahead
+                .iter()
+                .find(|ahead| ahead.name == name && ahead.of == it.guid);
+            let (label, whole) = match (&it.label, cut) {
+                (Some(label), _) if newest == Some(&it.guid) => (Some(label), Whole::Base),
+                (Some(label), _) => (Some(label), Whole::Whole),
+                // All of it is there, and nobody has looked at it.
+                (None, Some(ahead)) => (Some(&ahead.label), Whole::Cut { resume: None }),
+                (None, None) => (None, Whole::Whole),
+            };
+            all.push(Landed {
+                point: point(name, it.guid.clone()),
+                label: label.cloned(),
+                whole,
+            });
+        }
+        let is_there = |ahead: &&Ahead| !all.iter().any(|it| it.point.name == ahead.name);
+        let cut: Vec<&Ahead> = self.ahead.iter().filter(is_there).collect();
+        // There is one at most that has begun to flow.
+        let token = self.token.clone().filter(|_| cut.len() == 1);
+        let cut = cut.into_iter().map(|ahead| Landed {
+            point: point(ahead.name.clone(), ahead.of.clone()),
+            label: Some(ahead.label.clone()),
+            whole: Whole::Cut {
+                resume: token.clone(),
+            },
+        });
+        let cut: Vec<Landed> = cut.collect();
+        all.extend(cut);
+        all
+    }
+}
+
+/// Writes down what is about to land, and makes the dataset around if there is none.
+#[derive(Debug)]
+struct Prepare {
+    place: Place,
+    ahead: Ahead,
+}
+
+impl Change for Prepare {
+    fn perform(&self, sys: &dyn System, _: Stop<'_>) -> Result<()> {
+        if !self.place.look(sys)?.around {
+            sys.run(&self.place.make())?;
+        }
+        sys.run(&self.place.write_ahead(&self.ahead))?;
+        Ok(())
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let write = self.place.write_ahead(&self.ahead);
+        vec![self.place.make().to_string(), write.to_string()]
+    }
+}
+
+/// Removes what landed under a name, or was cut; and the dataset itself with the last.
+#[derive(Debug)]
+struct Remove {
+    place: Place,
+    name: SnapName,
+}
+
+impl Change for Remove {
+    fn perform(&self, sys: &dyn System, _: Stop<'_>) -> Result<()> {
+        let Remove { place, name } = self;
+        let seen = place.look(sys)?;
+        let ahead = seen.ahead.iter().find(|ahead| ahead.name == *name);
+        let there = seen.snapshots.iter().find(|it| it.name == name.as_str());
+        let is_ours =
+            |it: &There| it.label.is_some() || ahead.is_some_and(|ahead| ahead.of == it.guid);
+        let volume = place.volume();
+        if let Some(it) = there {
+            if !is_ours(it) {
+                return Err(Error::State(format!(
+                    "{} is not ours: it stays",
+                    place.full(name)
+                )));
+            }
+            sys.run(&zfs(["destroy"]).arg(place.full(name)))?;
+        } else if ahead.is_some() && seen.token.is_some() {
+            sys.run(&zfs(["receive", "-A"]).arg(&volume))?;
+        }
+        let seen = place.look(sys)?;
+        if seen.volume == Some(true) && seen.snapshots.is_empty() && seen.token.is_none() {
+            sys.run(&zfs(["destroy"]).arg(&volume))?;
+        }
+        if ahead.is_some() {
+            sys.run(&place.forget_ahead(name))?;
+        }
+        Ok(())
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let destroy = zfs(["destroy"]).arg(self.place.full(&self.name));
+        vec![
+            destroy.to_string(),
+            self.place.forget_ahead(&self.name).to_string(),
+        ]
+    }
+}
+
+impl Landing for Place {
+    fn id(&self) -> VolumeId {
+        VolumeId {
+            backend: Zfs.name().to_owned(),
+            title: format!("zfs dataset {}", self.around),
+            detail: serde_json::to_value(self).unwrap_or_default(),
+        }
+    }
+
+    fn landed(&self, sys: &dyn System) -> Result<Vec<Landed>> {
+        Ok(self.look(sys)?.landed())
+    }
+
+    fn obstacles(
+        &self,
+        sys: &dyn System,
+        shipment: &Shipment,
+        bytes: Option<u64>,
+    ) -> Result<Vec<Obstacle>> {
+        let seen = self.look(sys)?;
+        let mut found = Vec::new();
+        let volume = self.volume();
+        let newest = seen.snapshots.last();
+        let is_newest = |base: &Point| newest.is_some_and(|it| it.guid == base.identity);
+        match &shipment.base {
+            Some(base) if !is_newest(base) => found.push(Obstacle {
+                what: match newest {
+                    None => format!("the base {} ({}) is not in {volume}", base.name, base.identity),
+                    Some(it) => format!("the newest snapshot of {volume} is {}, and not {}", it.name, base.name),
+                },
+                why: "a stream can start from the newest only".to_owned(),
+                todo: "send another one, or all of it to another place".to_owned(),
+            }),
+            None if seen.volume.is_some() && shipment.resume.is_none() => found.push(Obstacle {
+                what: format!("the dataset {volume} is there already"),
+                why: "nothing in it is known to both sides, so all would have to be sent, and nothing is overwritten".to_owned(),
+                todo: format!("receive elsewhere, or: zfs destroy -r {}", quote(volume.as_ref())),
+            }),
+            _ => {}
+        }
+        if let Some(it) = seen
+            .snapshots
+            .iter()
+            .find(|it| it.name == shipment.of.name.as_str())
+        {
+            found.push(Obstacle {
+                what: format!(
+                    "{} is there already ({})",
+                    self.full(&shipment.of.name),
+                    it.guid
+                ),
+                why: "what is received has that name".to_owned(),
+                todo: "receive elsewhere, or move away what is there".to_owned(),
+            });
+        }
+        if let Some(bytes) = bytes {
+            found.extend(self.no_room(sys, &seen, bytes)?);
+        }
+        Ok(found)
+    }
+
+    fn head(&self, first: &[u8]) -> Result<Head> {
+        stream::head(first)
+    }
+
+    fn prepare(&self, shipment: &Shipment, label: &Label) -> Vec<Action> {
+        let ahead = Ahead {
+            name: shipment.of.name.clone(),
+            of: shipment.of.identity.clone(),
+            label: label.clone(),
+        };
+        let place = self.clone();
+        vec![Action::Change(Arc::new(Prepare { place, ahead }))]
+    }
+
+    fn receive(&self, shipment: &Shipment) -> Receiver {
+        let cmd = zfs(["receive", "-s", "-u", "-x", "mountpoint"]);
+        let set = ["readonly=on", "canmount=noauto", "zeebe-snap:landed=yes"];
+        let cmd = set.iter().fold(cmd, |cmd, set| cmd.args(["-o", set]));
+        Receiver::Tool(cmd.arg(self.full(&shipment.of.name)))
+    }
+
+    fn finish(&self, sys: &dyn System, shipment: &Shipment) -> Result<Vec<Action>> {
+        let (name, full) = (&shipment.of.name, self.full(&shipment.of.name));
+        let wrong = |what: String| Err(Error::State(format!("{full}: {what}")));
+        let seen = self.look(sys)?;
+        let Some(at) = seen
+            .snapshots
+            .iter()
+            .position(|it| it.name == name.as_str())
+        else {
+            return wrong("the stream went through, and no snapshot is there".to_owned());
+        };
+        let it = &seen.snapshots[at];
+        if it.guid != shipment.of.identity {
+            return wrong(format!(
+                "what was received is {}, and not {}",
+                it.guid, shipment.of.identity
+            ));
+        }
+        let before = at.checked_sub(1).and_then(|at| seen.snapshots.get(at));
+        let before = before.map(|it| it.guid.as_str());
+        let base = shipment.base.as_ref().map(|base| base.identity.as_str());
+        // One that was gone on with says nothing of its base.
+        if before != base && shipment.resume.is_none() {
+            let [was, wanted] = [before, base].map(|it| it.unwrap_or("nothing"));
+            return wrong(format!("it was made from {was}, and not from {wanted}"));
+        }
+        let Some(ahead) = seen.ahead.iter().find(|ahead| ahead.name == *name) else {
+            return wrong("nothing is written down of it".to_owned());
+        };
+        let label = zfs(["set"])
+            .arg(format!("{LABEL}={}", json(&ahead.label)))
+            .arg(full);
+        Ok(vec![
+            Action::Run(label),
+            Action::Run(self.forget_ahead(name)),
+        ])
+    }
+
+    fn abandon(&self, name: &SnapName) -> Vec<Action> {
+        let (place, name) = (self.clone(), name.clone());
+        vec![Action::Change(Arc::new(Remove { place, name }))]
+    }
+
+    fn destroy(&self, name: &SnapName) -> Vec<Action> {
+        self.abandon(name)
+    }
+
+    fn view(&self, name: &SnapName, part: &Part) -> View {
+        View::attached(Arc::new(Beside(self.full(name))), part.below.clone())
+            .without(part.leave_out.clone())
+    }
+
+    fn stream(&self) -> Option<&dyn Stream> {
+        Some(self)
+    }
+}
+
+impl Place {
+    fn no_room(&self, sys: &dyn System, seen: &Seen, bytes: u64) -> Result<Option<Obstacle>> {
+        let dataset = if seen.around {
+            &self.around
+        } else {
+            self.pool()
+        };
+        let told = tell::get(sys, &["available"], &["--", dataset])?;
+        let free = told.first().map_or(0, |(_, all)| number(all, "available"));
+        Ok((free < bytes).then(|| Obstacle {
+            what: format!(
+                "{dataset} has room for {} MiB, and about {} MiB will come",
+                free >> 20,
+                bytes >> 20
+            ),
+            why: "a stream that finds no room is cut".to_owned(),
+            todo: "make room there, or receive elsewhere".to_owned(),
+        }))
+    }
+}
+
+/// What has landed is sent on, or back.
+impl Stream for Place {
+    fn points(&self, sys: &dyn System) -> Result<Vec<Point>> {
+        match self.look(sys)?.volume {
+            Some(_) => stream::points(sys, &self.volume(), stream::received),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// It is for who had it sent here to know.
+    fn part(&self) -> Part {
+        Part::default()
+    }
+
+    fn obstacles(&self, sys: &dyn System, shipment: &Shipment) -> Result<Vec<Obstacle>> {
+        Ok(stream::gone(&self.points(sys)?, &self.volume(), shipment))
+    }
+
+    fn estimate(&self, sys: &dyn System, shipment: &Shipment) -> Result<Option<u64>> {
+        stream::estimate(sys, &self.volume(), shipment)
+    }
+
+    fn send(&self, shipment: &Shipment) -> Sender {
+        Sender::Tool(stream::send(&self.volume(), shipment))
+    }
+}

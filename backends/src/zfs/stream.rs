@@ -1,0 +1,190 @@
+//! Snapshots of a dataset, sent with `zfs send`, and what a stream says of itself.
+//!
+//! All of it is sent raw (`-w`): as it is on disk, encrypted where it is, compressed and in large blocks where they are. A
+//! chain that is not always sent so cannot be gone on with. A base is told by its guid, and may be a bookmark. What a
+//! promotion moved to another dataset is not sent from there.
+
+use std::collections::BTreeMap;
+
+use super::line::LABEL;
+use super::tell::{self, Value, number, own, text};
+use super::zfs;
+use crate::cmd::{Cmd, System};
+use crate::name::SnapName;
+use crate::stream::{Form, Head, Point, Shipment};
+use crate::{Error, Obstacle, Result};
+
+/// `zfs send` of what `dataset` has.
+pub fn send(dataset: &str, shipment: &Shipment) -> Cmd {
+    options(zfs(["send"]), dataset, shipment)
+}
+
+fn options(cmd: Cmd, dataset: &str, shipment: &Shipment) -> Cmd {
+    if let Some(token) = &shipment.resume {
+        // It says all the rest.
+        return cmd.args(["-t", token]);
+    }
+    let cmd = cmd.arg("-w");
+    let cmd = match &shipment.base {
+        Some(base) => {
+            let mark = match base.form {
+                Form::Snapshot => '@',
+                Form::Bookmark => '#',
+            };
+            cmd.arg("-i").arg(format!("{mark}{}", base.name))
+        }
+        None => cmd,
+    };
+    cmd.arg(format!("{dataset}@{}", shipment.of.name))
+}
+
+/// How many bytes [`send`] will write, as the tool has it.
+pub fn estimate(sys: &dyn System, dataset: &str, shipment: &Shipment) -> Result<Option<u64>> {
+    let said = sys.run(&options(zfs(["send", "-nvP"]), dataset, shipment))?;
+    Ok(size(&said))
+}
+
+fn size(said: &[u8]) -> Option<u64> {
+    let text = String::from_utf8_lossy(said);
+    let mut sizes = text.lines().filter_map(|line| line.strip_prefix("size\t"));
+    sizes.next()?.trim().parse().ok()
+}
+
+/// The snapshots and bookmarks of `dataset` that are `ours`, oldest first. Of one that has both, the snapshot.
+pub fn points(
+    sys: &dyn System,
+    dataset: &str,
+    ours: impl Fn(&BTreeMap<String, Value>) -> bool,
+) -> Result<Vec<Point>> {
+    let properties = ["guid", "createtxg", "defer_destroy", super::line::OF, LABEL];
+    let words = ["-d", "1", "-t", "snapshot,bookmark", "--", dataset];
+    let mut found: Vec<(u64, Point)> = Vec::new();
+    for (full, all) in tell::get(sys, &properties, &words)? {
+        let (form, name) = match (full.split_once('@'), full.split_once('#')) {
+            (Some((_, name)), _) => (Form::Snapshot, name),
+            (_, Some((_, name))) => (Form::Bookmark, name),
+            _ => continue,
+        };
+        // A bookmark cannot say whose it is. It is of use only if what has the same guid is ours on the other side.
+        let is_ours = form == Form::Bookmark || ours(&all);
+        let is_there = text(&all, "defer_destroy") != Some("on");
+        if let (true, true, Ok(name), Some(guid)) = (
+            is_ours,
+            is_there,
+            SnapName::try_from(name.to_owned()),
+            text(&all, "guid"),
+        ) {
+            let point = Point {
+                name,
+                identity: guid.to_owned(),
+                form,
+            };
+            found.push((number(&all, "createtxg"), point));
+        }
+    }
+    found.sort_by_key(|(created, point)| (*created, point.form == Form::Snapshot));
+    found.dedup_by(|later, first| {
+        let same = later.1.identity == first.1.identity;
+        if same {
+            first.1.clone_from(&later.1);
+        }
+        same
+    });
+    Ok(found.into_iter().map(|(_, point)| point).collect())
+}
+
+/// What is to be sent, or started from, and is not there any more.
+pub fn gone(points: &[Point], dataset: &str, shipment: &Shipment) -> Vec<Obstacle> {
+    let wanted = [Some(&shipment.of), shipment.base.as_ref()];
+    let gone = wanted
+        .into_iter()
+        .flatten()
+        .filter(|it| !points.contains(it));
+    gone.map(|it| Obstacle {
+        what: format!(
+            "the snapshot {} of {dataset} is not what it was, or is gone",
+            it.name
+        ),
+        why: "it was to be sent, or started from".to_owned(),
+        todo: "look at the snapshots again, and send another one".to_owned(),
+    })
+    .collect()
+}
+
+/// What both kinds of volume do alike: each has a `line`, and says what part of it the data is.
+macro_rules! sends {
+    ($volume:ty) => {
+        impl crate::Stream for $volume {
+            fn points(&self, sys: &dyn System) -> Result<Vec<crate::stream::Point>> {
+                let line = &self.line;
+                super::stream::points(sys, &line.live, |all| line.label(all).is_some())
+            }
+
+            fn part(&self) -> crate::stream::Part {
+                self.part_of_it()
+            }
+
+            fn obstacles(
+                &self,
+                sys: &dyn System,
+                shipment: &crate::stream::Shipment,
+            ) -> Result<Vec<Obstacle>> {
+                let points = crate::Stream::points(self, sys)?;
+                Ok(super::stream::gone(&points, &self.line.live, shipment))
+            }
+
+            fn estimate(
+                &self,
+                sys: &dyn System,
+                shipment: &crate::stream::Shipment,
+            ) -> Result<Option<u64>> {
+                super::stream::estimate(sys, &self.line.live, shipment)
+            }
+
+            fn send(&self, shipment: &crate::stream::Shipment) -> crate::stream::pipe::Sender {
+                let cmd = super::stream::send(&self.line.live, shipment);
+                crate::stream::pipe::Sender::Tool(cmd)
+            }
+        }
+    };
+}
+pub(super) use sends;
+
+/// The first record (zfs_ioctl.h, `dmu_replay_record`): DRR_BEGIN, and what is in it, in the byte order of the sender.
+pub fn head(first: &[u8]) -> Result<Head> {
+    let wrong = |why: &str| Error::State(format!("it is not a stream of zfs send: {why}"));
+    let part = |at: usize| -> Option<[u8; 8]> { first.get(at..at + 8)?.try_into().ok() };
+    let magic = part(8).ok_or_else(|| wrong("it is too short"))?;
+    let read: fn([u8; 8]) -> u64 = match (u64::from_le_bytes(magic), u64::from_be_bytes(magic)) {
+        (MAGIC, _) => u64::from_le_bytes,
+        (_, MAGIC) => u64::from_be_bytes,
+        _ => return Err(wrong("it does not begin as one")),
+    };
+    let number = |at: usize| part(at).map(read).ok_or_else(|| wrong("it is too short"));
+    // DMU_GET_STREAM_HDRTYPE: a substream is one snapshot, a compound stream (-R, -p) is not.
+    if number(16)? & 3 != SUBSTREAM {
+        return Err(wrong(
+            "it is of several snapshots, or has properties (-R, -p)",
+        ));
+    }
+    let (to, from) = (number(40)?, number(48)?);
+    let name = first.get(56..312).ok_or_else(|| wrong("it is too short"))?;
+    let name: Vec<u8> = name.iter().copied().take_while(|byte| *byte != 0).collect();
+    let name = String::from_utf8_lossy(&name).into_owned();
+    let name = name.rsplit('@').next().unwrap_or_default().to_owned();
+    Ok(Head {
+        name: SnapName::try_from(name).map_err(|error| wrong(&error.to_string()))?,
+        identity: to.to_string(),
+        base: (from != 0).then(|| from.to_string()),
+    })
+}
+
+/// DMU_BACKUP_MAGIC.
+const MAGIC: u64 = 0x2_F5BA_CBAC;
+/// DMU_SUBSTREAM.
+const SUBSTREAM: u64 = 1;
+
+/// Whether a snapshot that was received is ours: its label was set when it was whole.
+pub fn received(all: &BTreeMap<String, Value>) -> bool {
+    own(all, LABEL).is_some()
+}

@@ -1,0 +1,454 @@
+//! What only ZFS must hold: what a dataset has besides its content, what hangs on what, and what is in the way.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use zeebe_snap_backends::action::perform_all;
+use zeebe_snap_backends::{Action, Obstacle, Progress, Purpose};
+
+use super::{Inherited, MountPoint, Zfs, create};
+use crate::attempt::{Attempt, kept, stage};
+use crate::site::{Site, answer, run};
+use crate::snapshots::{captured, label, remove, take};
+use crate::{Fixture, host, perform, snap, tree};
+
+type At = Zfs<MountPoint>;
+
+fn zfs(words: &[&str]) -> String {
+    let words: Vec<_> = words
+        .iter()
+        .map(|word| word as &dyn AsRef<std::ffi::OsStr>)
+        .collect();
+    answer("zfs", &words)
+}
+
+#[track_caller]
+fn fails(actions: &[Action], words: &[&str]) {
+    let error = perform_all(actions, &host(), &|| false)
+        .unwrap_err()
+        .to_string();
+    for word in words {
+        assert!(error.contains(word), "{word}: {error}");
+    }
+}
+
+#[track_caller]
+fn one(found: &[Obstacle], words: &[&str]) {
+    assert_eq!(found.len(), 1, "{found:?}");
+    for word in words {
+        assert!(found[0].what.contains(word), "{word}: {found:?}");
+    }
+}
+
+fn taken(fixture: &At, name: &str, seed: &str) -> tree::Seen {
+    tree::empty(fixture.data(), &[]);
+    tree::fill_small(fixture.data(), seed);
+    take(&*fixture.volume(), &snap(name), &label(name))
+}
+
+/// Properties, quotas, reservations and what is delegated.
+#[test]
+#[ignore = "needs a kernel with ZFS: scripts/vm has one"]
+fn what_was_set_on_a_dataset_is_carried_over() {
+    let fixture = At::fresh();
+    let dataset = fixture.place.dataset.as_str();
+    let name = snap("zeebe-snap-1");
+    taken(&fixture, "zeebe-snap-1", "older");
+    for set in [
+        "quota=300M",
+        "refreservation=20M",
+        "compression=zstd-3",
+        "snapdir=visible",
+        "org.x:odd=a \"b\" größe",
+    ] {
+        zfs(&["set", set, dataset]);
+    }
+    for allow in [
+        &["-s", "@ours", "send,hold"][..],
+        &["-u", "nobody", "@ours,mount"],
+        &["-l", "-g", "daemon", "snapshot"],
+        &["-d", "-u", "4242", "diff"],
+        &["-e", "bookmark"],
+        &["-c", "destroy"],
+    ] {
+        zfs(&[&["allow"], allow, &[dataset]].concat());
+    }
+    let told = || {
+        let set = zfs(&[
+            "get",
+            "-Hp",
+            "-s",
+            "local",
+            "-o",
+            "property,value",
+            "all",
+            dataset,
+        ]);
+        let mut set: Vec<String> = set
+            .lines()
+            .filter(|line| !line.starts_with("zeebe-snap:"))
+            .map(str::to_owned)
+            .collect();
+        set.sort();
+        (
+            set,
+            zfs(&["allow", dataset]),
+            zfs(&["get", "-Hpo", "value", "canmount", dataset]),
+        )
+    };
+    zfs(&["set", "canmount=on", dataset]);
+    let before = told();
+    let volume = fixture.volume();
+    let attempt = Attempt::of(&*volume, &name, "restore-1");
+    attempt.stage();
+    assert_eq!(told(), before, "staged");
+    attempt.swap();
+    assert_eq!(told(), before, "swapped");
+    let beside = fixture.beside_it("restore-1");
+    assert_eq!(
+        zfs(&["get", "-Hpo", "value", "canmount", &beside]),
+        "noauto\n"
+    );
+    attempt.reverse();
+    assert_eq!(told(), before, "reversed");
+    attempt.discard();
+    assert_eq!(told(), before, "discarded");
+}
+
+/// A stage that was cut after its clone was made, and before all was carried over, has staged nothing.
+#[test]
+#[ignore = "needs a kernel with ZFS: scripts/vm has one"]
+fn a_stage_that_was_cut_in_carrying_over_is_none() {
+    let fixture = At::fresh();
+    let name = snap("zeebe-snap-1");
+    taken(&fixture, "zeebe-snap-1", "older");
+    zfs(&["allow", "-u", "nobody", "mount", &fixture.place.dataset]);
+    let volume = fixture.volume();
+    let attempt = Attempt::of(&*volume, &name, "restore-1");
+    attempt.stage();
+    let beside = fixture.beside_it("restore-1");
+    zfs(&["set", "zeebe-snap:unfinished=yes", &beside]);
+    zfs(&["unallow", &beside]);
+    assert_eq!(attempt.progress(), Progress::Untouched);
+    assert_eq!(kept(&*volume), []);
+    // It is made anew.
+    attempt.stage();
+    assert!(zfs(&["allow", &beside]).contains("nobody mount"));
+    zfs(&["set", "zeebe-snap:unfinished=yes", &beside]);
+    perform(&attempt.rollback.clear(&attempt.stage));
+    assert!(!fixture.names().contains(&beside));
+}
+
+/// What was taken after the snapshot that is brought back stays with what is kept: it is found, read and brought back from
+/// there, and what is kept does not go before it.
+#[test]
+#[ignore = "needs a kernel with ZFS: scripts/vm has one"]
+fn what_was_taken_later_stays_with_what_is_kept() {
+    let fixture = At::fresh();
+    let names = ["zeebe-snap-1", "zeebe-snap-2", "zeebe-snap-3"];
+    let seen = [("older", 0), ("new", 1), ("newest", 2)]
+        .map(|(seed, at)| taken(&fixture, names[at], seed));
+    zfs(&[
+        "snapshot",
+        &format!("{}@autosnap-daily", fixture.place.dataset),
+    ]);
+    let before = fixture.traces();
+    let all_are_there = |when: &str| {
+        let volume = fixture.volume();
+        let listed = volume
+            .list(&host())
+            .unwrap()
+            .into_iter()
+            .filter(|it| it.label.is_some());
+        let listed: Vec<String> = listed.map(|it| it.name.into()).collect();
+        assert_eq!(listed, names, "{when}");
+        for (name, was) in names.iter().zip(&seen) {
+            tree::same(&captured(&*volume, &snap(name)), was, when);
+        }
+    };
+    let volume = fixture.volume();
+    let first = Attempt::of(&*volume, &snap(names[0]), "restore-1");
+    first.stage();
+    first.swap();
+    all_are_there("the first was brought back");
+    let left = ["zeebe-snap-2", "zeebe-snap-3", "autosnap-daily"];
+    fails(&first.rollback.discard(&stage("restore-1")), &left);
+    // Out of what is kept, and back; and for good.
+    let volume = fixture.volume();
+    let second = Attempt::of(&*volume, &snap(names[1]), "restore-2");
+    second.stage();
+    second.swap();
+    tree::same(&fixture.look(), &seen[1], "the second was brought back");
+    all_are_there("the second was brought back");
+    second.reverse();
+    tree::same(&fixture.look(), &seen[0], "and taken back");
+    all_are_there("and taken back");
+    second.discard();
+    all_are_there("discarded");
+    second.stage();
+    second.swap();
+    fixture.site().reboot();
+    tree::same(&fixture.look(), &seen[1], "for good");
+    all_are_there("for good");
+    let volume = fixture.volume();
+    let rollback = volume.rollback().unwrap();
+    fails(
+        &rollback.discard(&stage("restore-1")),
+        &["zeebe-snap-3", "autosnap-daily"],
+    );
+    perform(&rollback.discard(&stage("restore-2")));
+    // Undone, it is as it was.
+    let undo = Attempt::undoing(&*volume, "restore-1", "undo-1");
+    undo.stage();
+    undo.swap();
+    perform(&undo.rollback.forget_kept(&stage("restore-1")));
+    perform(&undo.rollback.discard(&stage("undo-1")));
+    tree::same(&fixture.look(), &seen[2], "undone");
+    all_are_there("undone");
+    fixture.no_trace(&before, "undone");
+}
+
+/// It would go with it.
+#[test]
+#[ignore = "needs a kernel with ZFS: scripts/vm has one"]
+fn somebodys_clone_is_not_lost_with_a_snapshot() {
+    let fixture = At::fresh();
+    let name = snap("zeebe-snap-1");
+    let old = taken(&fixture, "zeebe-snap-1", "older");
+    let clone = format!("{}/somebody's", fixture.place.pool);
+    let full = format!("{}@{name}", fixture.place.dataset);
+    zfs(&["clone", &full, &clone]);
+    fails(&fixture.volume().destroy(&name), &[&full, &clone]);
+    // Nor if they promoted it, and the snapshot is theirs now.
+    zfs(&["promote", &clone]);
+    let volume = fixture.volume();
+    assert_eq!(
+        volume.find(&host(), &name).unwrap().unwrap().label,
+        Some(label("zeebe-snap-1"))
+    );
+    tree::same(&captured(&*volume, &name), &old, "promoted");
+    let attempt = Attempt::of(&*volume, &name, "restore-1");
+    attempt.stage();
+    attempt.swap();
+    tree::same(&fixture.look(), &old, "brought back");
+    let names = fixture.names();
+    assert!(
+        names.contains(&format!("{clone}@{name}")),
+        "nothing is taken from them: {names:?}"
+    );
+    attempt.reverse();
+    attempt.discard();
+    assert!(fixture.names().contains(&clone));
+}
+
+/// A process that has its working folder in the data.
+struct Sitter(Child);
+
+impl Sitter {
+    fn at(data: &Path) -> Sitter {
+        let child = Command::new("sleep")
+            .arg("600")
+            .current_dir(data)
+            .stdin(Stdio::null())
+            .spawn();
+        Sitter(child.unwrap())
+    }
+}
+
+impl Drop for Sitter {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs a kernel with ZFS: scripts/vm has one"]
+fn a_dataset_that_is_in_use_stays_as_it_is() {
+    let fixture = At::fresh();
+    let name = snap("zeebe-snap-1");
+    let old = taken(&fixture, "zeebe-snap-1", "older");
+    tree::empty(fixture.data(), &[]);
+    tree::fill_small(fixture.data(), "newest");
+    let new = fixture.look();
+    let volume = fixture.volume();
+    let attempt = Attempt::of(&*volume, &name, "restore-1");
+    attempt.stage();
+    let sitter = Sitter::at(fixture.data());
+    fails(&attempt.rollback.swap(&attempt.stage), &["umount", "busy"]);
+    assert_eq!(attempt.progress(), Progress::Staged);
+    tree::same(&fixture.look(), &new, "in use");
+    drop(sitter);
+    attempt.swap();
+    tree::same(&fixture.look(), &old, "brought back");
+}
+
+#[test]
+#[ignore = "needs a kernel with ZFS: scripts/vm has one"]
+fn what_is_in_the_way_is_found_and_is_in_the_way() {
+    let fixture = At::fresh();
+    let dataset = fixture.place.dataset.as_str();
+    let name = snap("zeebe-snap-1");
+    let obstacles = |purpose| fixture.volume().obstacles(&host(), purpose).unwrap();
+    let log = fixture.data().join("log");
+    fs::write(&log, vec![7; 1 << 20]).unwrap();
+    zfs(&["set", "compression=off", dataset]);
+    run(
+        "dd",
+        &[
+            &"if=/dev/zero",
+            &format!("of={}", log.display()),
+            &"bs=1M",
+            &"count=200",
+            &"conv=fsync",
+        ],
+    );
+    run("zpool", &[&"sync"]);
+
+    // What is reserved and used would be wanted once more.
+    zfs(&["set", "refreservation=250M", dataset]);
+    one(
+        &obstacles(Purpose::Capture),
+        &["refreservation of 250 MiB", dataset],
+    );
+    fails(
+        &fixture.volume().snapshot(&name, &label("1")),
+        &["out of space"],
+    );
+    zfs(&["set", "refreservation=none", dataset]);
+    assert_eq!(obstacles(Purpose::Capture), []);
+    take(&*fixture.volume(), &name, &label("1"));
+    zfs(&["set", "reservation=250M", dataset]);
+    one(
+        &obstacles(Purpose::BringBack),
+        &["reserves 250 MiB", dataset],
+    );
+    assert_eq!(obstacles(Purpose::TakeBack), []);
+    let volume = fixture.volume();
+    let from = volume.find(&host(), &name).unwrap().unwrap();
+    let rollback = volume.rollback().unwrap();
+    let staged = rollback.stage(&from, &volume.view(&name), &stage("restore-1"), &label("1"));
+    fails(&staged, &["out of space"]);
+    perform(&rollback.clear(&stage("restore-1")));
+    zfs(&["set", "reservation=none", dataset]);
+    assert_eq!(obstacles(Purpose::BringBack), []);
+
+    // Datasets below it.
+    let below = format!("{dataset}/below");
+    create(&["mountpoint=none"], &below);
+    assert_eq!(obstacles(Purpose::Capture), []);
+    one(&obstacles(Purpose::BringBack), &[&below]);
+    one(&obstacles(Purpose::TakeBack), &[&below]);
+    zfs(&["destroy", &below]);
+
+    // Not mounted.
+    zfs(&["unmount", dataset]);
+    for purpose in [Purpose::Capture, Purpose::BringBack, Purpose::TakeBack] {
+        one(&obstacles(purpose), &[dataset, "not mounted"]);
+    }
+    zfs(&["mount", dataset]);
+    assert_eq!(obstacles(Purpose::Capture), []);
+}
+
+/// The quota of a dataset is full: that is in nobody's way but the broker's.
+#[test]
+#[ignore = "needs a kernel with ZFS: scripts/vm has one"]
+fn a_full_quota_keeps_nothing_from_being_brought_back() {
+    let fixture = At::fresh();
+    let dataset = fixture.place.dataset.as_str();
+    let name = snap("zeebe-snap-1");
+    zfs(&["set", "compression=off", dataset]);
+    let old = taken(&fixture, "zeebe-snap-1", "older");
+    zfs(&["set", "quota=30M", dataset]);
+    let log = fixture.data().join("log");
+    let full = fs::write(&log, vec![7; 64 << 20]);
+    assert!(full.is_err(), "the quota is full");
+    run("zpool", &[&"sync"]);
+    let volume = fixture.volume();
+    assert_eq!(volume.obstacles(&host(), Purpose::BringBack).unwrap(), []);
+    let attempt = Attempt::of(&*volume, &name, "restore-1");
+    attempt.stage();
+    attempt.swap();
+    tree::same(&fixture.look(), &old, "brought back");
+    attempt.reverse();
+    attempt.discard();
+    remove(&*volume, &name);
+}
+
+/// Its key is asked for by the tool, and not by us.
+#[test]
+#[ignore = "needs a kernel with ZFS: scripts/vm has one"]
+fn an_encrypted_dataset_is_brought_back_if_its_key_is_loaded() {
+    let site = Site::new();
+    let pool = site.pool();
+    let key = site.dir().join("key");
+    fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
+    let (data, dataset) = (site.dir().join("data"), format!("{pool}/data"));
+    let location = format!("keylocation=file://{}", key.display());
+    create(
+        &[
+            "encryption=on",
+            "keyformat=raw",
+            &location,
+            &format!("mountpoint={}", data.display()),
+        ],
+        &dataset,
+    );
+    let volume = || At::driver().detect(&host(), &data).unwrap().unwrap();
+    tree::fill_small(&data, "older");
+    let name = snap("zeebe-snap-1");
+    let old = take(&*volume(), &name, &label("1"));
+    tree::empty(&data, &[]);
+    let it = volume();
+    let attempt = Attempt::of(&*it, &name, "restore-1");
+    attempt.stage();
+    attempt.swap();
+    tree::same(&tree::look(&data, &[]), &old, "brought back");
+    perform(&attempt.rollback.discard(&attempt.stage));
+    zfs(&["unmount", &dataset]);
+    zfs(&["unload-key", &dataset]);
+    for purpose in [Purpose::Capture, Purpose::BringBack] {
+        one(
+            &volume().obstacles(&host(), purpose).unwrap(),
+            &[&dataset, "key"],
+        );
+    }
+    zfs(&["load-key", &dataset]);
+    zfs(&["mount", &dataset]);
+    tree::same(&tree::look(&data, &[]), &old, "with its key");
+}
+
+/// The longest names there can be; one letter more is in the way.
+#[test]
+#[ignore = "needs a kernel with ZFS: scripts/vm has one"]
+fn long_names_are_told() {
+    let fixture = Zfs::<Inherited>::fresh();
+    let dataset = fixture.place.dataset.as_str();
+    let around = dataset.rsplit_once('/').unwrap().0;
+    let named = |length: usize| {
+        let name = format!("{around}/{}", "x".repeat(length - around.len() - 1));
+        create(&[], &name);
+        let data = fixture
+            .data()
+            .with_file_name(name.rsplit_once('/').unwrap().1);
+        (At::driver().detect(&host(), &data).unwrap().unwrap(), data)
+    };
+    let (longest, data) = named(149);
+    assert_eq!(longest.obstacles(&host(), Purpose::BringBack).unwrap(), []);
+    let name = snap(&format!("s{}", "x".repeat(47)));
+    tree::fill_small(&data, "older");
+    let old = take(&*longest, &name, &label("1"));
+    let attempt = Attempt::of(&*longest, &name, &"r".repeat(48));
+    attempt.stage();
+    attempt.swap();
+    take(&*longest, &snap("zeebe-snap-2"), &label("2"));
+    attempt.reverse();
+    tree::same(&tree::look(&data, &[]), &old, "the same");
+    let (too_long, _) = named(150);
+    one(
+        &too_long.obstacles(&host(), Purpose::BringBack).unwrap(),
+        &["150 bytes"],
+    );
+    assert_eq!(too_long.obstacles(&host(), Purpose::Capture).unwrap(), []);
+}

@@ -1,0 +1,66 @@
+#!/bin/bash
+# Run by carried.rs where the kernel has ZFS and device-mapper: takes the data folders of three brokers, in DIR/in-N.tar, onto a
+# ZFS dataset, a thin and a thick logical volume, and does with zeebe-snap what an admin would: backs them up, loses them, and
+# brings them back. What came back is in DIR/out-N.tar.
+#
+#   carry.sh ZEEBE-SNAP DIR
+set -euo pipefail
+program=$1 dir=$2
+rig=$(mktemp -d /tmp/zeebesnaptest-XXXXXX)
+name=${rig##*/}
+
+close() {
+  status=$?
+  set +e
+  trap '' INT TERM HUP
+  for node in 2 1; do umount "$rig/srv/$node"; done
+  zpool destroy -f "$name"
+  vgremove -q -ff -y "$name" >/dev/null
+  [[ ! ${loop:-} ]] || losetup -d "$loop"
+  rm -rf --one-file-system "$rig"
+  exit $status
+}
+trap close EXIT
+
+truncate -s 3G "$rig/zeebesnaptest-pool" "$rig/zeebesnaptest-group"
+zpool create -m none "$name" "$rig/zeebesnaptest-pool"
+loop=$(losetup --find --show "$rig/zeebesnaptest-group")
+vgcreate -q "$name" "$loop"
+lvcreate -q -y -T -L 1G -Zn "$name/pool"
+lvcreate -q -y -T "$name/pool" -V 600M -n thin
+lvcreate -q -y -L 600M -n thick "$name"
+mkdir -p "$rig/srv/1" "$rig/srv/2"
+zfs create -o "mountpoint=$rig/srv/0" "$name/data"
+mkfs.xfs -q "/dev/$name/thin"
+mount "/dev/$name/thin" "$rig/srv/1"
+mkfs.ext4 -q "/dev/$name/thick"
+mount "/dev/$name/thick" "$rig/srv/2"
+
+echo 'name = "carried"' >"$rig/cluster.toml"
+for node in 0 1 2; do
+  tar -C "$rig/srv/$node" --xattrs -xf "$dir/in-$node.tar"
+  cat >>"$rig/cluster.toml" <<END
+[[broker]]
+node_id = $node
+data = "$rig/srv/$node"
+version = "8.5.8"
+management = "http://127.0.0.$((node + 1)):9600"
+service = { start = ["/bin/false"], log = "/dev/null" }
+END
+done
+
+snap() {
+  echo "+ zeebe-snap $*" >&2
+  "$program" --cluster "$rig/cluster.toml" --state-dir "$rig/state" "$@"
+}
+
+snap check
+snap backup
+snap verify latest
+for node in 0 1 2; do
+  find "$rig/srv/$node" -mindepth 1 -maxdepth 1 ! -name .zeebe-snap ! -name lost+found -exec rm -rf {} +
+done
+snap restore latest --yes --no-start
+for node in 0 1 2; do
+  tar -C "$rig/srv/$node" --xattrs --exclude=./.zeebe-snap --exclude=./lost+found -cf "$dir/out-$node.tar" .
+done
