@@ -231,7 +231,6 @@ fn what_cannot_be_sent_is_refused_with_reasons() {
             "no such snapshot json",
             refused(&["zeebe-snap-9", "--json", "--to", "/"])
         );
-        fs::write(world.place.with_file_name("file"), "").unwrap();
         let no_place = ["zeebe-snap-1", "--to", "/proc/nothing"];
         insta::assert_snapshot!("no place", refused(&no_place));
         let no_base = [

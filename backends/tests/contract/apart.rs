@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::signal::{Signal, raise};
 use serde::{Deserialize, Serialize};
 use zeebe_snap_backends::action::perform_all;
 use zeebe_snap_backends::host::Host;
+use zeebe_snap_backends::stream::pipe::Flow;
+use zeebe_snap_backends::stream::{Shipment, open_landing, ship};
 use zeebe_snap_backends::{
     Cmd, Kept, Label, RunError, SnapName, Snapshot, StageName, System, VolumeId,
 };
@@ -51,6 +53,8 @@ pub enum What {
     TakeKept(Kept, StageName, Label),
     PutBack(StageName, StageName),
     ForgetKept(StageName),
+    /// To the landing that has this id.
+    Ship(VolumeId, Shipment, Label),
 }
 
 /// The environment variable that holds the task.
@@ -102,6 +106,10 @@ impl System for Mortal {
         }
         self.host.run(cmd)
     }
+
+    fn start(&self, cmd: &Cmd, input: Option<Stdio>, output: Stdio) -> Result<Child, RunError> {
+        self.host.start(cmd, input, output)
+    }
 }
 
 /// What the process does; its test is ignored, since it is for no one else.
@@ -109,6 +117,16 @@ pub fn perform() {
     let text = std::env::var(TASK).expect("only another test knows what is to be done");
     let task: Task = serde_json::from_str(&text).unwrap();
     let volume = zeebe_snap_backends::open(&task.volume).unwrap();
+    let sys: Box<dyn System> = match std::env::var(DEATH) {
+        Ok(text) => Box::new(Mortal::of(serde_json::from_str(&text).unwrap())),
+        Err(_) => Box::new(host()),
+    };
+    if let What::Ship(to, shipment, label) = &task.what {
+        let (from, to) = (volume.stream().unwrap(), open_landing(to).unwrap());
+        ship(&*sys, from, &*to, shipment, &[], label, &Flow::new())
+            .unwrap_or_else(|error| panic!("{error}"));
+        return println!("{DONE}");
+    }
     let rollback = volume.rollback().unwrap();
     let actions = match &task.what {
         What::Take(name, label) => {
@@ -125,10 +143,7 @@ pub fn perform() {
         What::TakeKept(kept, stage, label) => rollback.take_kept(kept, stage, label),
         What::PutBack(kept, stage) => rollback.put_back(kept, stage),
         What::ForgetKept(kept) => rollback.forget_kept(kept),
-    };
-    let sys: Box<dyn System> = match std::env::var(DEATH) {
-        Ok(text) => Box::new(Mortal::of(serde_json::from_str(&text).unwrap())),
-        Err(_) => Box::new(host()),
+        What::Ship(..) => unreachable!("it is done above"),
     };
     perform_all(&actions, &*sys, &|| false).unwrap();
     println!("{DONE}");

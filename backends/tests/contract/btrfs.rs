@@ -11,6 +11,7 @@ use zeebe_snap_backends::stream::pipe::Flow;
 use zeebe_snap_backends::stream::{Agreement, Part, Point, Shipment, ship};
 use zeebe_snap_backends::{Obstacle, Purpose, SnapName, Volume};
 
+use crate::apart::Cut;
 use crate::around::{no_trace, traces};
 use crate::attempt::Attempt;
 use crate::site::{ODD, Site, furnish, run};
@@ -649,4 +650,9 @@ fn what_has_landed_is_brought_back_by_a_writable_snapshot() {
         &new,
         "sent again",
     );
+}
+
+#[test]
+fn a_killed_shipment_is_made_whole() {
+    crate::streams::a_killed_shipment_is_made_whole::<Btrfs<Nested>>(Cut::Calls);
 }

@@ -11,7 +11,9 @@ use zeebe_snap_backends::stream::{
 };
 use zeebe_snap_backends::{Cmd, Label, SnapName, Volume, tree as trees};
 
+use crate::apart::{Cut, What, cut_everywhere};
 use crate::around::{no_trace, traces};
+use crate::interruptions::task;
 use crate::snapshots::{captured, label, look_at, remove, take};
 use crate::{Fixture, host, perform, snap, tree};
 
@@ -486,4 +488,30 @@ pub fn what_has_landed_can_be_sent_on_and_back<F: Fixture>() {
             tree::same(&seen(&**to, name, sides.stream()), was, "sent on");
         }
     }
+}
+
+/// The program or a tool is killed anywhere on the way: it is not there, or it is whole; and then it is made whole.
+pub fn a_killed_shipment_is_made_whole<F: Fixture>(cut: Cut) {
+    let sides = Sides::<F>::fresh().expect("it has streams");
+    let [first, second] = ["zeebe-snap-1", "zeebe-snap-2"].map(snap);
+    let data = sides.fixture.data();
+    tree::fill_small(data, "older");
+    take(&*sides.volume, &first, &label("1"));
+    sides.ship(&first);
+    tree::empty(data, &F::leaves_out());
+    tree::fill_small(data, "newest");
+    let new = take(&*sides.volume, &second, &label("2"));
+    let (shipment, _) = sides.shipment(&second);
+    let before = traces(sides.fixture.site(), data);
+    let landed = sides.landing.landed(&host()).unwrap();
+    let what = What::Ship(sides.landing.id(), shipment, label("2"));
+    cut_everywhere(cut, &task(&*sides.volume, what), |when| {
+        if sides.whole(&second).is_none() {
+            sides.ship(&second);
+        }
+        tree::same(&sides.seen(&second), &new, when);
+        perform(&sides.landing.destroy(&second));
+        assert_eq!(sides.landing.landed(&host()).unwrap(), landed, "{when}");
+        no_trace(sides.fixture.site(), data, &before, when);
+    });
 }

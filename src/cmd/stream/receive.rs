@@ -1,14 +1,11 @@
-use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use zeebe_snap_backends::action::{Stop, perform_all};
-use zeebe_snap_backends::cmd::System;
+use zeebe_snap_backends::action::perform_all;
 use zeebe_snap_backends::host::Host;
-use zeebe_snap_backends::stream::pipe::{self, Sender, Writes};
+use zeebe_snap_backends::stream::pipe::{self, Sender};
 use zeebe_snap_backends::stream::{HEAD, Landing, Shipment, Whole};
 use zeebe_snap_backends::{Error, Label, SnapName};
 
@@ -75,7 +72,7 @@ impl Receive {
         let mut before: Vec<_> = cut.iter().flat_map(|name| landing.abandon(name)).collect();
         before.extend(landing.prepare(&shipment, &Label::new()));
         let receiver = landing.receive(&shipment);
-        let sender = Rest { first, rest: input };
+        let sender = Sender::Begun(first, input);
         if self.manner.dry_run {
             let lines = story.lines(&before, &sender.to_string(), &receiver.to_string());
             return story.planned(self.json, &lines);
@@ -84,14 +81,7 @@ impl Receive {
         let what = format!("receive {}", shipment.of.name);
         let bytes = self.manner.flow(what, None, |flow| {
             let received = perform_all(&before, &host, flow.stop)
-                .and_then(|()| {
-                    Ok(pipe::run(
-                        &host,
-                        Sender::Own(Box::new(sender)),
-                        receiver,
-                        flow,
-                    )?)
-                })
+                .and_then(|()| Ok(pipe::run(&host, sender, receiver, flow)?))
                 .and_then(|bytes| {
                     perform_all(&landing.finish(&host, &shipment)?, &host, &|| false)?;
                     Ok(bytes)
@@ -111,33 +101,5 @@ fn away(host: &Host, landing: &dyn Landing, shipment: &Shipment, cause: Error) -
         Err(left) => {
             anyhow::anyhow!("{cause:#}; and what was received could not be removed: {left}")
         }
-    }
-}
-
-/// What was read already, and then the rest.
-#[derive(Debug)]
-struct Rest {
-    first: Vec<u8>,
-    rest: File,
-}
-
-impl fmt::Display for Rest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cat")
-    }
-}
-
-impl Writes for Rest {
-    fn write(
-        &mut self,
-        _: &dyn System,
-        mut to: File,
-        _: Stop<'_>,
-    ) -> zeebe_snap_backends::Result<()> {
-        let at = "standard input".as_ref();
-        to.write_all(&self.first)
-            .map_err(Error::io("pass on", at))?;
-        io::copy(&mut self.rest, &mut to).map_err(Error::io("pass on", at))?;
-        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use zeebe_snap_backends::host::Host;
 use zeebe_snap_backends::stream::pipe::{self, Receiver};
 use zeebe_snap_backends::stream::{self, Agreement, Point, Shipment, Stream, agree};
-use zeebe_snap_backends::{DRIVERS, Label, Obstacle, SnapName, Volume};
+use zeebe_snap_backends::{DRIVERS, Label, Landing, Obstacle, SnapName, Volume};
 
 use super::{Manner, Story, landing, opened, refused};
 use crate::cmd::{absolute, print, print_json};
@@ -51,6 +51,12 @@ fn snap_name(text: &str) -> Result<SnapName, String> {
 
 const VERB: &str = "stream send";
 
+/// The side that sends.
+struct Side<'a> {
+    stream: &'a dyn Stream,
+    title: String,
+}
+
 impl Send {
     pub fn run(self) -> Result<Exit> {
         let host = Host::new(&[]);
@@ -59,6 +65,7 @@ impl Send {
         let Some(stream) = volume.stream() else {
             bail!("{title} has no streams\n  Hint: `zeebe-snap tree clone` copies its tree.");
         };
+        let from = Side { stream, title };
         let (of, label) = match self.find(&host, &*volume, &self.name)? {
             Ok(found) => found,
             Err(why) => return refused(VERB, self.json, &[why]),
@@ -71,8 +78,11 @@ impl Send {
             },
         };
         match &self.to {
-            Some(place) => self.to_place(&host, stream, &title, place, &of, base, &label),
-            None => self.to_standard_output(&host, stream, &title, of, base),
+            Some(place) => {
+                let landing = landing(&host, place)?;
+                self.to_place(&host, &from, &*landing, &of, base, &label)
+            }
+            None => self.to_standard_output(&host, &from, of, base),
         }
     }
 
@@ -114,18 +124,16 @@ impl Send {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn to_place(
         &self,
         host: &Host,
-        stream: &dyn Stream,
-        title: &str,
-        place: &str,
+        from: &Side<'_>,
+        landing: &dyn Landing,
         of: &Point,
         base: Option<Point>,
         label: &Label,
     ) -> Result<Exit> {
-        let landing = landing(host, place)?;
+        let stream = from.stream;
         let mut points = stream.points(host)?;
         if let Some(base) = &base {
             points.retain(|it| it == base || it == of);
@@ -159,7 +167,7 @@ impl Send {
         let story = Story {
             verb: VERB,
             shipment: &shipment,
-            from: title,
+            from: &from.title,
             to: &landing.id().title,
             estimate,
         };
@@ -177,7 +185,7 @@ impl Send {
         let shipped = self
             .manner
             .flow(format!("send {}", of.name), estimate, |flow| {
-                stream::ship(host, stream, &*landing, &shipment, &abandon, label, flow)
+                stream::ship(host, stream, landing, &shipment, &abandon, label, flow)
             })??;
         story.done(self.json, shipped.bytes, begun.elapsed())
     }
@@ -199,11 +207,11 @@ impl Send {
     fn to_standard_output(
         &self,
         host: &Host,
-        stream: &dyn Stream,
-        title: &str,
+        from: &Side<'_>,
         of: Point,
         base: Option<Point>,
     ) -> Result<Exit> {
+        let stream = from.stream;
         let shipment = Shipment {
             of,
             base,
@@ -216,7 +224,7 @@ impl Send {
         let story = Story {
             verb: VERB,
             shipment: &shipment,
-            from: title,
+            from: &from.title,
             to: "standard output",
             estimate: stream.estimate(host, &shipment)?,
         };

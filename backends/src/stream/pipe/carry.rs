@@ -29,9 +29,14 @@ pub const CHUNK: usize = 1 << 20;
 /// How long nothing may happen before somebody is asked whether to go on, and told how far it got.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Carries all there is, and gives the number of bytes.
-pub fn carry(from: &OwnedFd, to: &OwnedFd, flow: &Flow<'_>) -> (u64, Ended) {
-    let mut bytes = 0;
+/// Carries what is `first` and then all there is, and gives the number of bytes.
+pub fn carry(first: &[u8], from: &OwnedFd, to: &OwnedFd, flow: &Flow<'_>) -> (u64, Ended) {
+    let mut bytes = first.len() as u64;
+    match put(to, first) {
+        Ok(true) => {}
+        Ok(false) => return (0, Ended::ReceiverGone),
+        Err(error) => return (0, Ended::Failed(error)),
+    }
     let mut told = Instant::now();
     let mut bucket = flow.limit.map(Bucket::new);
     let mut way = Way::Splice;
@@ -113,19 +118,26 @@ fn copy_some(from: &OwnedFd, to: &OwnedFd, buffer: &mut [u8], most: usize) -> io
         Err(Errno::INTR | Errno::AGAIN) => return Ok(Moved::Nothing),
         Err(error) => return Err(error.into()),
     };
-    let mut rest = &buffer[..n];
-    while !rest.is_empty() {
-        match rustix::io::write(to, rest) {
-            Ok(n) => rest = &rest[n..],
+    match put(to, &buffer[..n])? {
+        true => Ok(Moved::Some(n as u64)),
+        false => Ok(Moved::Refused),
+    }
+}
+
+/// Writes all of it; whether somebody is there who reads.
+fn put(to: &OwnedFd, mut bytes: &[u8]) -> io::Result<bool> {
+    while !bytes.is_empty() {
+        match rustix::io::write(to, bytes) {
+            Ok(n) => bytes = &bytes[n..],
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
                 wait_for(to.as_fd(), PollFlags::OUT, TICK)?;
             }
-            Err(Errno::PIPE) => return Ok(Moved::Refused),
+            Err(Errno::PIPE) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Moved::Some(n as u64))
+    Ok(true)
 }
 
 /// Until there is something to read and room to write it, or for a while.

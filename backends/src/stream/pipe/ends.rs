@@ -74,7 +74,7 @@ pub fn sender<'scope>(
     stop: &'scope (dyn Fn() -> bool + Sync),
 ) -> Result<(OwnedFd, Running<'scope>), EndError> {
     match sender {
-        Sender::Open(file) => Ok((file.into(), Running::Open)),
+        Sender::Open(file) | Sender::Begun(_, file) => Ok((file.into(), Running::Open)),
         Sender::Tool(cmd) => {
             let (from, writes) = pipe().map_err(|error| not_started(&cmd, error))?;
             let tool = Tool::start(scope, sys, cmd, None, writes.into())?;

@@ -32,6 +32,8 @@ pub enum Sender {
     Own(Box<dyn Writes>),
     /// What was opened: a file, or a pipe that somebody else writes to.
     Open(File),
+    /// The same, of which this was read already.
+    Begun(Vec<u8>, File),
 }
 
 /// The end that reads.
@@ -64,7 +66,7 @@ impl fmt::Display for Sender {
         match self {
             Sender::Tool(cmd) => cmd.fmt(f),
             Sender::Own(own) => own.fmt(f),
-            Sender::Open(_) => f.write_str("cat"),
+            Sender::Open(_) | Sender::Begun(..) => f.write_str("cat"),
         }
     }
 }
@@ -204,6 +206,10 @@ pub fn run(
         // The receiver first: where it cannot be started, nothing is read.
         let (to, reads) =
             ends::receiver(scope, sys, receiver, &stop).map_err(|e| blame(e, Ok(())))?;
+        let (sender, first) = match sender {
+            Sender::Begun(first, rest) => (Sender::Open(rest), first),
+            other => (other, Vec::new()),
+        };
         let (from, writes) = match ends::sender(scope, sys, sender, &stop) {
             Ok(started) => started,
             Err(cause) => {
@@ -211,7 +217,7 @@ pub fn run(
                 return Err(blame(cause, reads.wait(&|| false)));
             }
         };
-        let (bytes, ended) = carry::carry(&from, &to, flow);
+        let (bytes, ended) = carry::carry(&first, &from, &to, flow);
         tracing::debug!(bytes, ?ended, "carried");
         drop(from);
         let sent = match ended {

@@ -1,7 +1,7 @@
 //! Pipes of real tools and of our own code, that go well and that fail in every order.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -59,7 +59,13 @@ fn all_bytes_get_through_and_are_counted() {
             .open(&to)
             .unwrap()
     };
-    let ends: [(Sender, Receiver); 4] = [
+    let mut rest = open();
+    rest.seek(SeekFrom::Start(60_000)).unwrap();
+    let ends = [
+        (
+            Sender::Begun(bytes[..60_000].to_vec(), rest),
+            Receiver::Tool(save()),
+        ),
         (Sender::Tool(cat()), Receiver::Tool(save())),
         (Sender::Open(open()), Receiver::Tool(save())),
         (
