@@ -213,7 +213,8 @@ fn changes(task: &Task, whose: &[&OsStr]) -> BTreeSet<Change> {
             found.insert((call.to_owned(), *count));
         }
     }
-    assert!(!found.is_empty(), "{text}");
+    // All that is done may be done by tools.
+    assert!(!found.is_empty() || !whose.is_empty(), "{text}");
     found
 }
 
@@ -245,7 +246,8 @@ fn cut_calls(task: &Task, whose: &[&OsStr], settle: impl Fn(&str)) {
         settle(&format!("asked to die at {call} {n}"));
     }
     // Which thread does what is not the same every time.
-    assert!(alive.len() * 2 < changes.len(), "{task:?}: {alive:?}");
+    let many = changes.is_empty() || alive.len() * 2 < changes.len();
+    assert!(many, "{task:?}: {alive:?}");
 }
 
 fn cut_commands(task: &Task, looks: &[&str], settle: impl Fn(&str)) {
