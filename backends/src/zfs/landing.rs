@@ -365,8 +365,15 @@ impl Landing for Place {
 
     fn receive(&self, shipment: &Shipment) -> Receiver {
         let cmd = zfs(["receive", "-s", "-u", "-x", "mountpoint"]);
-        let set = ["readonly=on", "canmount=noauto", "zeebe-snap:landed=yes"];
-        let cmd = set.iter().fold(cmd, |cmd, set| cmd.args(["-o", set]));
+        // Without these two its ACLs would not be seen: they are not in the stream.
+        let set = [
+            "acltype=posix",
+            "xattr=sa",
+            "readonly=on",
+            "canmount=noauto",
+        ];
+        let set = set.iter().chain(&["zeebe-snap:landed=yes"]);
+        let cmd = set.fold(cmd, |cmd, set| cmd.args(["-o", set]));
         Receiver::Tool(cmd.arg(self.full(&shipment.of.name)))
     }
 

@@ -36,6 +36,7 @@ pub fn of_whole(
     }
     found.extend(of_mounts(data)?);
     found.extend(of_names(sys, line)?);
+    found.extend(without_a_key(sys, line)?);
     found.extend(imported_elsewhere(sys, line)?);
     if purpose == Purpose::BringBack {
         found.extend(of_reservations(sys, line)?);
@@ -150,6 +151,19 @@ fn not_mounted(sys: &dyn System, data: &Path, line: &Line) -> Result<Option<Obst
             why: "what is there now is not the data".to_owned(),
             todo: format!("zfs mount {}", quote(live.as_ref())),
         },
+    }))
+}
+
+/// What is mounted, and could not be mounted again.
+fn without_a_key(sys: &dyn System, line: &Line) -> Result<Option<Obstacle>> {
+    let seen = line.look(sys)?;
+    let is_missing = seen
+        .named(&line.live)
+        .is_some_and(|live| live.key_is_missing);
+    Ok(is_missing.then(|| Obstacle {
+        what: format!("the key of the dataset {} is not loaded", line.live),
+        why: "it is mounted, and what takes its place could not be".to_owned(),
+        todo: format!("zfs load-key {}", quote(line.live.as_ref())),
     }))
 }
 

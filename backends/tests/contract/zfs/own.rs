@@ -1,11 +1,11 @@
 //! What only ZFS must hold: what a dataset has besides its content, what hangs on what, and what is in the way.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use zeebe_snap_backends::action::perform_all;
-use zeebe_snap_backends::{Action, Obstacle, Progress, Purpose};
+use zeebe_snap_backends::{Action, Obstacle, Progress, Purpose, Volume};
 
 use super::{Inherited, MountPoint, Zfs, create};
 use crate::attempt::{Attempt, kept, stage};
@@ -129,7 +129,7 @@ fn a_stage_that_was_cut_in_carrying_over_is_none() {
     attempt.stage();
     let beside = fixture.beside_it("restore-1");
     zfs(&["set", "zeebe-snap:unfinished=yes", &beside]);
-    zfs(&["unallow", &beside]);
+    zfs(&["unallow", "-u", "nobody", &beside]);
     assert_eq!(attempt.progress(), Progress::Untouched);
     assert_eq!(kept(&*volume), []);
     // It is made anew.
@@ -216,7 +216,7 @@ fn somebodys_clone_is_not_lost_with_a_snapshot() {
     let fixture = At::fresh();
     let name = snap("zeebe-snap-1");
     let old = taken(&fixture, "zeebe-snap-1", "older");
-    let clone = format!("{}/somebody's", fixture.place.pool);
+    let clone = format!("{}/somebodys", fixture.place.pool);
     let full = format!("{}@{name}", fixture.place.dataset);
     zfs(&["clone", &full, &clone]);
     fails(&fixture.volume().destroy(&name), &[&full, &clone]);
@@ -376,47 +376,91 @@ fn a_full_quota_keeps_nothing_from_being_brought_back() {
     remove(&*volume, &name);
 }
 
-/// Its key is asked for by the tool, and not by us.
+/// A dataset with a key of its own, which `location` says.
+struct Encrypted {
+    site: Site,
+    dataset: String,
+    data: PathBuf,
+}
+
+impl Encrypted {
+    fn fresh() -> Encrypted {
+        let site = Site::new();
+        let dataset = format!("{}/data", site.pool());
+        let (key, data) = (site.dir().join("key"), site.dir().join("data"));
+        fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
+        let location = format!("keylocation=file://{}", key.display());
+        let mountpoint = format!("mountpoint={}", data.display());
+        create(
+            &["encryption=on", "keyformat=raw", &location, &mountpoint],
+            &dataset,
+        );
+        Encrypted {
+            site,
+            dataset,
+            data,
+        }
+    }
+
+    fn volume(&self) -> Box<dyn Volume> {
+        At::driver().detect(&host(), &self.data).unwrap().unwrap()
+    }
+
+    fn look(&self) -> tree::Seen {
+        tree::look(&self.data, &[])
+    }
+
+    fn load(&self) {
+        let location = format!("file://{}", self.site.dir().join("key").display());
+        zfs(&["load-key", "-L", &location, &self.dataset]);
+    }
+}
+
+/// A promotion takes the key with it.
 #[test]
 #[ignore = "needs a kernel with ZFS: scripts/vm has one"]
-fn an_encrypted_dataset_is_brought_back_if_its_key_is_loaded() {
-    let site = Site::new();
-    let pool = site.pool();
-    let key = site.dir().join("key");
-    fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
-    let (data, dataset) = (site.dir().join("data"), format!("{pool}/data"));
-    let location = format!("keylocation=file://{}", key.display());
-    create(
-        &[
-            "encryption=on",
-            "keyformat=raw",
-            &location,
-            &format!("mountpoint={}", data.display()),
-        ],
-        &dataset,
-    );
-    let volume = || At::driver().detect(&host(), &data).unwrap().unwrap();
-    tree::fill_small(&data, "older");
-    let name = snap("zeebe-snap-1");
-    let old = take(&*volume(), &name, &label("1"));
-    tree::empty(&data, &[]);
-    let it = volume();
-    let attempt = Attempt::of(&*it, &name, "restore-1");
-    attempt.stage();
-    attempt.swap();
-    tree::same(&tree::look(&data, &[]), &old, "brought back");
-    perform(&attempt.rollback.discard(&attempt.stage));
-    zfs(&["unmount", &dataset]);
-    zfs(&["unload-key", &dataset]);
-    for purpose in [Purpose::Capture, Purpose::BringBack] {
-        one(
-            &volume().obstacles(&host(), purpose).unwrap(),
-            &[&dataset, "key"],
-        );
+fn an_encrypted_dataset_is_brought_back() {
+    for is_asked_for in [false, true] {
+        let it = Encrypted::fresh();
+        let name = snap("zeebe-snap-1");
+        if is_asked_for {
+            zfs(&["set", "keylocation=prompt", &it.dataset]);
+        }
+        tree::fill_small(&it.data, "older");
+        let old = take(&*it.volume(), &name, &label("1"));
+        tree::empty(&it.data, &[]);
+        let new = it.look();
+        let volume = it.volume();
+        let attempt = Attempt::of(&*volume, &name, "restore-1");
+        attempt.stage();
+        for _ in 0..2 {
+            attempt.swap();
+            tree::same(&it.look(), &old, "brought back");
+            attempt.reverse();
+            tree::same_but_for_its_time(&it.look(), &new, "and taken back");
+        }
+        attempt.swap();
+        tree::same(&captured(&*it.volume(), &name), &old, "captured");
+        perform(&attempt.rollback.discard(&attempt.stage));
+        tree::same(&it.look(), &old, "let go of what was replaced");
+        let found = it.volume().obstacles(&host(), Purpose::BringBack).unwrap();
+        if is_asked_for {
+            // It is still mounted.
+            one(&found, &["key", &it.dataset]);
+            it.load();
+        }
+        let volume = it.volume();
+        assert_eq!(volume.obstacles(&host(), Purpose::BringBack).unwrap(), []);
+        zfs(&["unmount", &it.dataset]);
+        zfs(&["unload-key", &it.dataset]);
+        for purpose in [Purpose::Capture, Purpose::BringBack] {
+            let found = it.volume().obstacles(&host(), purpose).unwrap();
+            one(&found, &[&it.dataset, "key"]);
+        }
+        it.load();
+        zfs(&["mount", &it.dataset]);
+        tree::same(&it.look(), &old, "with its key");
     }
-    zfs(&["load-key", &dataset]);
-    zfs(&["mount", &dataset]);
-    tree::same(&tree::look(&data, &[]), &old, "with its key");
 }
 
 /// The longest names there can be; one letter more is in the way.
