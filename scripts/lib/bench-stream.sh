@@ -3,18 +3,21 @@
 # the same host, all of it and what changed in it, warm, the target synced. Against the bare pipe of the file system's own
 # tools. The runs of each side are in turn. To reach: 1.1 of its time.
 #
-# A file system is three functions: stream_KIND_make makes both volumes and the snapshots zeebe-snap-1 and zeebe-snap-2 of
-# the tree, as a backup leaves them; stream_KIND_bare sends one of them by the bare tools, or both if it has changed only
-# some; stream_KIND_away removes what landed.
+# A file system is three functions: stream_KIND_make makes both volumes, and of the tree the snapshots zeebe-snap-1 and, after
+# 300 MiB and some times were changed, zeebe-snap-2, as a backup leaves them; it sets $data and $place, which are those of
+# `stream send`. stream_KIND_bare NAME sends one by the bare tools, from zeebe-snap-1 on if it is the second. stream_KIND_away
+# NAME removes what landed, by either.
 
 stream_btrfs_make() {
   volume btrfs
-  mv "$rig/btrfs.image" "$rig/target.image.moved"
+  # The volume that is made next has that name.
   umount "$rig/btrfs"
+  mv "$rig/btrfs.image" "$rig/target.image"
   mv "$rig/btrfs" "$rig/target"
-  mount -o loop "$rig/target.image.moved" "$rig/target"
+  mount -o loop "$rig/target.image" "$rig/target"
   volume btrfs
   data=$rig/btrfs/data
+  place=$rig/target/place
   store=$rig/btrfs/.zeebe-snap/data
   mkdir -p "$store" "$rig/target/bare"
   btrfs -q subvolume create "$data"
@@ -29,7 +32,6 @@ stream_btrfs_make() {
     find "$data/tree" -maxdepth 3 -name '*1' -type f -exec touch {} +
   done
   sync -f "$data"
-  place=$rig/target/place
 }
 
 stream_btrfs_bare() {

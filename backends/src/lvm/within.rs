@@ -72,6 +72,7 @@ impl Volume for Within {
             self.origin.lv(&self.origin.name),
         );
         let title = match self.exchange.was {
+            Stands::Mount { .. } if self.part == Path::new("") => format!("volume {lv} at {data}"),
             Stands::Mount { .. } => format!("{} of {lv} at {data}", self.part.display()),
             _ => format!("folder {data} of {lv}"),
         };
