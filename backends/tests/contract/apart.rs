@@ -27,7 +27,8 @@ pub enum Cut {
     Calls,
     /// Between two commands that it runs: it changes nothing by itself. `looks` is how those begin that only look.
     Commands { looks: &'static [&'static str] },
-    /// Between two commands, and in place of a call of its own.
+    /// Between two commands, and in place of a rename of its own: what else it does by itself is the same on any file system,
+    /// and cut on those that are quick.
     CommandsAndOwnCalls { looks: &'static [&'static str] },
 }
 
@@ -104,6 +105,9 @@ impl System for Mortal {
     }
 }
 
+/// Those of them that give names.
+const RENAMES: &str = "rename,renameat,renameat2";
+
 /// What the process does; its test is ignored, since it is for no one else.
 pub fn perform() {
     let text = std::env::var(TASK).expect("only another test knows what is to be done");
@@ -178,9 +182,9 @@ fn was_done(done: &Output, task: &Task) -> bool {
 type Change = (String, usize);
 
 /// The changes that `task` makes, as strace lists them: `PID CALL(ARGUMENTS…`.
-fn changes(task: &Task, whose: &[&OsStr]) -> BTreeSet<Change> {
+fn changes(task: &Task, whose: &[&OsStr], calls: &str) -> BTreeSet<Change> {
     let list = tempfile::NamedTempFile::new().unwrap();
-    let trace = format!("trace={CALLS}");
+    let trace = format!("trace={calls}");
     let options = [
         "-o".as_ref(),
         list.path().as_os_str(),
@@ -222,18 +226,18 @@ fn changes(task: &Task, whose: &[&OsStr]) -> BTreeSet<Change> {
 /// makes everything as it was.
 pub fn cut_everywhere(cut: Cut, task: &Task, settle: impl Fn(&str)) {
     match cut {
-        Cut::Calls => cut_calls(task, &[], settle),
+        Cut::Calls => cut_calls(task, &[], CALLS, settle),
         Cut::Commands { looks } => cut_commands(task, looks, settle),
         Cut::CommandsAndOwnCalls { looks } => {
             cut_commands(task, looks, &settle);
             // What becomes another program is followed no further.
-            cut_calls(task, &["--detach-on=execve".as_ref()], settle);
+            cut_calls(task, &["--detach-on=execve".as_ref()], RENAMES, settle);
         }
     }
 }
 
-fn cut_calls(task: &Task, whose: &[&OsStr], settle: impl Fn(&str)) {
-    let changes = changes(task, whose);
+fn cut_calls(task: &Task, whose: &[&OsStr], calls: &str, settle: impl Fn(&str)) {
+    let changes = changes(task, whose, calls);
     settle("all of it");
     let mut alive = Vec::new();
     for (call, n) in &changes {
