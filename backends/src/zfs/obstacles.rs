@@ -9,6 +9,7 @@ use super::tell::{self, number, text};
 use super::{Properties, is_dataset};
 use crate::cmd::{System, quote};
 use crate::mounts;
+use crate::namespaces;
 use crate::{Error, Obstacle, Purpose, Result};
 
 /// ZFS_MAX_DATASET_NAME_LEN, less the end of a C string.
@@ -192,7 +193,11 @@ fn of_mounts(data: &Path) -> Result<Vec<Obstacle>> {
             quote(mount.point.as_os_str())
         ),
     });
-    Ok(others.collect())
+    let mut found: Vec<Obstacle> = others.collect();
+    if let Some(here) = mounts::around(&all, data) {
+        found.extend(namespaces::obstacles(here)?);
+    }
+    Ok(found)
 }
 
 /// In the way of the dataset getting another name.
