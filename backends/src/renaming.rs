@@ -42,8 +42,8 @@ pub(crate) trait Named: fmt::Debug + Send + Sync {
     /// Mounts what has this name at the data directory.
     fn mount(&self, live: &str) -> Vec<Cmd>;
 
-    /// What is still to be done when the names are right and what has the name `live` is mounted, as the system has it now.
-    /// It is asked for again until it is nothing.
+    /// What is well to be done when the names are right and what has the name `live` is mounted, as the system has it now.
+    /// It is asked for again until it is nothing. The data is in place without it: what fails of it is no failure.
     fn settle(&self, _sys: &dyn System, _live: &str) -> Result<Vec<Cmd>> {
         Ok(Vec::new())
     }
@@ -197,13 +197,10 @@ impl<N: Named> Renaming<N> {
         if !is_known || !nothing_wrong {
             return Ok(unclear());
         }
-        let in_place = places.between.is_none() && mounted == places.live;
-        if !in_place || !self.named.settle(sys, &self.live)?.is_empty() {
-            return Ok(Progress::Halfway);
-        }
-        Ok(match old_lives {
-            true => Progress::Staged,
-            false => Progress::Swapped,
+        Ok(match (places.between.is_none(), mounted == places.live) {
+            (true, true) if old_lives => Progress::Staged,
+            (true, true) => Progress::Swapped,
+            _ => Progress::Halfway,
         })
     }
 }
@@ -261,13 +258,19 @@ impl<N: Named> Change for Rename<N> {
                 mounted.as_deref().unwrap_or("nothing")
             )));
         }
-        loop {
-            let commands = named.settle(sys, &renaming.live)?;
-            if commands.is_empty() {
-                return Ok(());
+        let settle = || -> Result<()> {
+            loop {
+                let commands = named.settle(sys, &renaming.live)?;
+                if commands.is_empty() {
+                    return Ok(());
+                }
+                run(sys, commands)?;
             }
-            run(sys, commands)?;
+        };
+        if let Err(error) = settle() {
+            tracing::warn!(%error, "{} is in place, and not all is done that is well to be done", renaming.live);
         }
+        Ok(())
     }
 
     fn lines(&self) -> Vec<String> {

@@ -58,17 +58,17 @@ machine_start() {
   printf 'vm_writable=(%s) vm_idle=%s\n' "${*@Q}" "$idle" >"$folder/guest/settings"
   machine_initramfs "$folder" "$@"
   [[ -p $folder/doorbell.in ]] || mkfifo "$folder/doorbell.in" "$folder/doorbell.out"
-  rm -f "$folder/files"
-  machine_child virtiofsd /usr/lib/qemu/virtiofsd --socket-path=files -o source=/ -o sandbox=chroot -o xattr \
+  local files=files.$$ # virtiofsd has one lock for all sockets of one name
+  machine_child virtiofsd /usr/lib/qemu/virtiofsd --socket-path="$files" -o source=/ -o sandbox=chroot -o xattr \
     -o cache=always -o timeout=1 -o log_level=err # all of a file that is in memory is good while the file is the same
-  until [[ -S $folder/files ]]; do
+  until [[ -S $folder/$files ]]; do
     kill -0 "$!" 2>/dev/null || break
     machine_pause
   done
   machine_child qemu qemu-system-x86_64 "${accelerator[@]}" -smp "$cpus" -m "$memory" -nodefaults -no-user-config \
     -no-reboot -display none -serial file:console \
     -object "memory-backend-memfd,id=memory,size=$memory,share=on" -numa node,memdev=memory \
-    -chardev socket,id=files,path=files -device vhost-user-fs-pci,chardev=files,tag=host \
+    -chardev "socket,id=files,path=$files" -device vhost-user-fs-pci,chardev=files,tag=host \
     -chardev "pipe,id=bell,path=$folder/doorbell" -device virtio-serial-pci -device virtserialport,chardev=bell \
     -kernel "$VM_KERNEL/vmlinuz" -initrd initramfs.cpio \
     -append "console=ttyS0 quiet panic=-1 oops=panic mitigations=off no_timer_check"

@@ -12,6 +12,7 @@ use crate::rig::{Kind, tool};
 use crate::running::new_cluster;
 
 #[test]
+#[ignore = "long: minutes where the kernel for it is emulated"]
 fn to_zfs_and_lvm_and_back() {
     let cluster = new_cluster(Layout::Folders(Kind::Ext4));
     let before = cluster.create(60);

@@ -20,8 +20,8 @@ use crate::processes;
 use crate::rig::{MARK, Rig};
 use crate::wait::{seconds, until};
 
-/// Longer than any run takes, on a machine that has much else to do.
-pub const LONG: Duration = seconds(120);
+/// Longer than any run takes, on a machine that is emulated and has much else to do.
+pub const LONG: Duration = seconds(600);
 
 /// See above.
 #[derive(Debug)]

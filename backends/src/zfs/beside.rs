@@ -21,6 +21,9 @@ const NOT_CARRIED: &[&str] = &[
     "pbkdf2iters",
 ];
 
+/// What has less room than that is full.
+const ROOM: u64 = 4 << 20;
+
 fn change_label(line: &Line, stage: &StageName, label: &Label) -> Cmd {
     zfs(["set"])
         .arg(format!("{}={}", kept_as(stage), json(label)))
@@ -130,9 +133,13 @@ impl Discard {
                 return Ok(());
             };
             let Some(clone) = seen.clones_of(member).next() else {
-                return Ok(());
+                break;
             };
             sys.run(&zfs(["promote"]).arg(&clone.name))?;
+        }
+        match load_key(&self.line.look(sys)?, &self.line) {
+            Some(cmd) => sys.run(&cmd).map(drop).map_err(Into::into),
+            None => Ok(()),
         }
     }
 
@@ -280,12 +287,29 @@ pub fn rename(from: &str, to: &str) -> Cmd {
     zfs(["rename", "-u"]).args([from, to])
 }
 
-/// What the data's dataset depends on is moved to it, a step at a time: what it replaced can then go.
+/// What the data's dataset depends on is moved to it, a step at a time: snapshots are then where they were, under its name, and
+/// what it replaced can go.
+///
+/// If that has a key of its own, it is not loaded any more afterwards: what is mounted stays so, and cannot be mounted again
+/// (2.1.11). So one that is asked for is left where it is. And so are the snapshots of what has filled its quota: they could
+/// not be moved back.
 pub fn promotion(sys: &dyn System, line: &Line) -> Result<Vec<Cmd>> {
     let seen = line.look(sys)?;
     let live = seen.named(&line.live);
     let holder = live.and_then(|live| seen.holds_origin_of(live));
-    Ok(holder.map(|_| promote(&line.live)).into_iter().collect())
+    let is_asked_for = live.and_then(|live| live.own_key.as_deref()) == Some("prompt");
+    let holder = holder.filter(|holder| !is_asked_for && holder.available > ROOM);
+    Ok(match holder {
+        Some(_) => vec![promote(&line.live)],
+        None => load_key(&seen, line).into_iter().collect(),
+    })
+}
+
+/// Where it can be loaded with nobody there.
+fn load_key(seen: &Seen<'_>, line: &Line) -> Option<Cmd> {
+    let live = seen.named(&line.live)?;
+    let location = live.own_key.as_deref().filter(|_| live.key_is_missing)?;
+    (location != "prompt").then(|| zfs(["load-key", &line.live]))
 }
 
 pub fn promote(live: &str) -> Cmd {

@@ -4,64 +4,27 @@
 //! landed has its label when it is whole, and that property goes then. What has no label and was written down was cut. Nothing
 //! is ever overwritten: `zfs receive` runs without `-F`, and starts only from the newest snapshot.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::line::{LABEL, json, named};
 use super::snapshots::Beside;
+use super::standing::{self, AHEAD, Ahead, Seen, There};
 use super::stream;
-use super::tell::{self, Value, number, own, text};
+use super::tell::{self, number};
 use super::{Zfs, zfs};
 use crate::action::{Action, Change, Stop};
 use crate::cmd::{Cmd, System, quote};
 use crate::name::SnapName;
 use crate::stream::pipe::{Receiver, Sender};
-use crate::stream::{Form, Head, Landed, Landing, Part, Point, Shipment, Stream, Whole};
+use crate::stream::{Head, Landed, Landing, Part, Point, Shipment, Stream};
 use crate::{Driver, Error, Label, Obstacle, Result, View, VolumeId};
-
-/// Of the dataset around: what is about to land under a name, or was cut.
-const AHEAD: &str = "zeebe-snap:ahead.";
-/// Of what is received: that it is.
-const LANDED: &str = "zeebe-snap:landed";
 
 /// The dataset around.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Place {
     around: String,
-}
-
-/// What is written down ahead.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Ahead {
-    name: SnapName,
-    /// The identity of what is received.
-    of: String,
-    label: Label,
-}
-
-/// A snapshot that is there.
-#[derive(Debug)]
-struct There {
-    name: String,
-    guid: String,
-    created: u64,
-    label: Option<Label>,
-}
-
-/// All of a place.
-#[derive(Debug, Default)]
-struct Seen {
-    /// Whether the dataset around is there.
-    around: bool,
-    /// Whether what is received there is, and is ours.
-    volume: Option<bool>,
-    /// With which it is gone on with what was cut.
-    token: Option<String>,
-    ahead: Vec<Ahead>,
-    /// Oldest first.
-    snapshots: Vec<There>,
 }
 
 impl Place {
@@ -99,49 +62,7 @@ impl Place {
     }
 
     fn look(&self, sys: &dyn System) -> Result<Seen> {
-        let types = ["-r", "-t", "filesystem,volume", "--", self.pool()];
-        let datasets = tell::get(sys, &["receive_resume_token", LANDED], &types)?;
-        let find = |name: &str| {
-            datasets
-                .iter()
-                .find(|(told, _)| told == name)
-                .map(|(_, all)| all)
-        };
-        if find(&self.around).is_none() {
-            return Ok(Seen::default());
-        }
-        let words = ["-s", "local,received", "--", &self.around];
-        let set = tell::get(sys, &["all"], &words)?
-            .into_iter()
-            .flat_map(|(_, all)| all);
-        let ahead = set.filter(|(property, _)| property.starts_with(AHEAD));
-        let volume = find(&self.volume());
-        let snapshots = match volume {
-            Some(_) => {
-                let words = ["-d", "1", "-t", "snapshot", "--", &self.volume()];
-                tell::get(sys, &["guid", "createtxg", LABEL], &words)?
-            }
-            None => Vec::new(),
-        };
-        let there = |(full, all): (String, BTreeMap<String, Value>)| There {
-            name: full.rsplit('@').next().unwrap_or_default().to_owned(),
-            guid: text(&all, "guid").unwrap_or_default().to_owned(),
-            created: number(&all, "createtxg"),
-            label: own(&all, LABEL).and_then(|label| serde_json::from_str(label).ok()),
-        };
-        let mut snapshots: Vec<There> = snapshots.into_iter().map(there).collect();
-        snapshots.sort_by_key(|it| it.created);
-        Ok(Seen {
-            around: true,
-            volume: volume.map(|all| own(all, LANDED).is_some()),
-            token: volume
-                .and_then(|all| text(all, "receive_resume_token"))
-                .map(str::to_owned),
-            ahead: ahead
-                .filter_map(|(_, value)| serde_json::from_str(&value.text).ok())
-                .collect(),
-            snapshots,
-        })
+        standing::look(sys, &self.around, &self.volume())
     }
 
     fn write_ahead(&self, ahead: &Ahead) -> Cmd {
@@ -167,56 +88,6 @@ impl Place {
             "mountpoint=none",
         ])
         .arg(&self.around)
-    }
-}
-
-fn point(name: SnapName, identity: String) -> Point {
-    Point {
-        name,
-        identity,
-        form: Form::Snapshot,
-    }
-}
-
-impl Seen {
-    fn landed(&self) -> Vec<Landed> {
-        let newest = self.snapshots.last().map(|it| it.guid.as_str());
-        let mut all = Vec::new();
-        for it in &self.snapshots {
-            let Ok(name) = SnapName::try_from(it.name.clone()) else {
-                continue;
-            };
-            let cut = self
-                .ahead
-                .iter()
-                .find(|ahead| ahead.name == name && ahead.of == it.guid);
-            let (label, whole) = match (&it.label, cut) {
-                (Some(label), _) if newest == Some(&it.guid) => (Some(label), Whole::Base),
-                (Some(label), _) => (Some(label), Whole::Whole),
-                // All of it is there, and nobody has looked at it.
-                (None, Some(ahead)) => (Some(&ahead.label), Whole::Cut { resume: None }),
-                (None, None) => (None, Whole::Whole),
-            };
-            all.push(Landed {
-                point: point(name, it.guid.clone()),
-                label: label.cloned(),
-                whole,
-            });
-        }
-        let is_there = |ahead: &&Ahead| !all.iter().any(|it| it.point.name == ahead.name);
-        let cut: Vec<&Ahead> = self.ahead.iter().filter(is_there).collect();
-        // There is one at most that has begun to flow.
-        let token = self.token.clone().filter(|_| cut.len() == 1);
-        let cut = cut.into_iter().map(|ahead| Landed {
-            point: point(ahead.name.clone(), ahead.of.clone()),
-            label: Some(ahead.label.clone()),
-            whole: Whole::Cut {
-                resume: token.clone(),
-            },
-        });
-        let cut: Vec<Landed> = cut.collect();
-        all.extend(cut);
-        all
     }
 }
 
@@ -365,8 +236,15 @@ impl Landing for Place {
 
     fn receive(&self, shipment: &Shipment) -> Receiver {
         let cmd = zfs(["receive", "-s", "-u", "-x", "mountpoint"]);
-        let set = ["readonly=on", "canmount=noauto", "zeebe-snap:landed=yes"];
-        let cmd = set.iter().fold(cmd, |cmd, set| cmd.args(["-o", set]));
+        // Without these two its ACLs would not be seen: they are not in the stream.
+        let set = [
+            "acltype=posix",
+            "xattr=sa",
+            "readonly=on",
+            "canmount=noauto",
+        ];
+        let set = set.iter().chain(&["zeebe-snap:landed=yes"]);
+        let cmd = set.fold(cmd, |cmd, set| cmd.args(["-o", set]));
         Receiver::Tool(cmd.arg(self.full(&shipment.of.name)))
     }
 
@@ -472,5 +350,35 @@ impl Stream for Place {
 
     fn send(&self, shipment: &Shipment) -> Sender {
         Sender::Tool(stream::send(&self.volume(), shipment))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::standing::point;
+    use super::*;
+
+    fn name(text: &str) -> SnapName {
+        SnapName::try_from(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn prints_the_commands() {
+        let place = Place::new("tank/sets/broker 0");
+        let shipment = Shipment {
+            of: point(name("zeebe-snap-2"), "12".to_owned()),
+            base: Some(point(name("zeebe-snap-1"), "11".to_owned())),
+            resume: None,
+        };
+        let mut all = place.prepare(&shipment, &Label::new());
+        all.extend(place.abandon(&shipment.of.name));
+        let lines: Vec<String> = all.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        zfs create -p -o canmount=off -o mountpoint=none 'tank/sets/broker 0'
+        zfs set 'zeebe-snap:ahead.zeebe-snap-2={"name":"zeebe-snap-2","of":"12","label":{}}' 'tank/sets/broker 0'
+        zfs destroy 'tank/sets/broker 0/volume@zeebe-snap-2'
+        zfs inherit zeebe-snap:ahead.zeebe-snap-2 'tank/sets/broker 0'
+        "#);
+        insta::assert_snapshot!(place.receive(&shipment).to_string(), @r"zfs receive -s -u -x mountpoint -o acltype=posix -o xattr=sa -o readonly=on -o canmount=noauto -o zeebe-snap:landed=yes 'tank/sets/broker 0/volume@zeebe-snap-2'");
     }
 }

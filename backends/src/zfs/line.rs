@@ -60,6 +60,12 @@ pub struct Member {
     /// The snapshot that it is a clone of.
     pub origin: Option<String>,
     pub unfinished: bool,
+    /// So many bytes can be added to it.
+    pub available: u64,
+    /// Where its key is, if it has one of its own, or shares one within the line alone.
+    pub own_key: Option<String>,
+    /// Whether it is encrypted, and its key is not loaded.
+    pub key_is_missing: bool,
     /// Whether it is of this line.
     pub is_ours: bool,
 }
@@ -104,13 +110,34 @@ impl Line {
 
     /// Looks at all datasets of the pool.
     pub fn look<'a>(&'a self, sys: &dyn System) -> Result<Seen<'a>> {
-        let properties = ["guid", "origin", LINE, UNFINISHED];
+        let properties = [
+            "guid",
+            "origin",
+            "available",
+            "encryptionroot",
+            "keylocation",
+            "keystatus",
+            LINE,
+            UNFINISHED,
+        ];
         let types = "filesystem,volume";
         let told = tell::get(sys, &properties, &["-r", "-t", types, "--", self.pool()])?;
+        let is_ours = |all: &BTreeMap<_, _>| {
+            text(all, "guid") == Some(&self.began) || own(all, LINE) == Some(&self.began)
+        };
+        let keys: BTreeMap<String, String> = told
+            .iter()
+            .filter(|(_, all)| is_ours(all))
+            .filter_map(|(name, all)| Some((name.clone(), text(all, "keylocation")?.to_owned())))
+            .collect();
         let member = |(name, all): (String, BTreeMap<_, _>)| {
             let guid = text(&all, "guid").unwrap_or_default().to_owned();
+            let root = text(&all, "encryptionroot");
             Member {
-                is_ours: guid == self.began || own(&all, LINE) == Some(&self.began),
+                own_key: root.and_then(|root| keys.get(root).cloned()),
+                available: number(&all, "available"),
+                key_is_missing: text(&all, "keystatus") == Some("unavailable"),
+                is_ours: is_ours(&all),
                 unfinished: own(&all, UNFINISHED).is_some(),
                 origin: text(&all, "origin").map(str::to_owned),
                 name,

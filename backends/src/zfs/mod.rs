@@ -13,6 +13,7 @@ mod line;
 mod names;
 mod obstacles;
 mod snapshots;
+mod standing;
 mod stream;
 mod tell;
 mod whole;

@@ -9,6 +9,7 @@ use super::tell::{self, number, text};
 use super::{Properties, is_dataset};
 use crate::cmd::{System, quote};
 use crate::mounts;
+use crate::namespaces;
 use crate::{Error, Obstacle, Purpose, Result};
 
 /// ZFS_MAX_DATASET_NAME_LEN, less the end of a C string.
@@ -36,6 +37,7 @@ pub fn of_whole(
     }
     found.extend(of_mounts(data)?);
     found.extend(of_names(sys, line)?);
+    found.extend(without_a_key(sys, line)?);
     found.extend(imported_elsewhere(sys, line)?);
     if purpose == Purpose::BringBack {
         found.extend(of_reservations(sys, line)?);
@@ -153,6 +155,19 @@ fn not_mounted(sys: &dyn System, data: &Path, line: &Line) -> Result<Option<Obst
     }))
 }
 
+/// What is mounted, and could not be mounted again.
+fn without_a_key(sys: &dyn System, line: &Line) -> Result<Option<Obstacle>> {
+    let seen = line.look(sys)?;
+    let is_missing = seen
+        .named(&line.live)
+        .is_some_and(|live| live.key_is_missing);
+    Ok(is_missing.then(|| Obstacle {
+        what: format!("the key of the dataset {} is not loaded", line.live),
+        why: "it is mounted, and what takes its place could not be".to_owned(),
+        todo: format!("zfs load-key {}", quote(line.live.as_ref())),
+    }))
+}
+
 /// In the way of what is mounted changing.
 fn of_mounts(data: &Path) -> Result<Vec<Obstacle>> {
     let at = statvfs(data).map_err(Error::io("look at the file system of", data))?;
@@ -178,7 +193,11 @@ fn of_mounts(data: &Path) -> Result<Vec<Obstacle>> {
             quote(mount.point.as_os_str())
         ),
     });
-    Ok(others.collect())
+    let mut found: Vec<Obstacle> = others.collect();
+    if let Some(here) = mounts::around(&all, data) {
+        found.extend(namespaces::obstacles(here)?);
+    }
+    Ok(found)
 }
 
 /// In the way of the dataset getting another name.

@@ -253,3 +253,118 @@ impl Rollback for Whole {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(live: &str, mounting: Mounting) -> Whole {
+        Whole {
+            data: "/srv/zeebe 0/data".into(),
+            line: Line {
+                live: live.to_owned(),
+                began: "739688077085264725".to_owned(),
+            },
+            guid: "739688077085264725".to_owned(),
+            mounting,
+            canmount: "on".to_owned(),
+        }
+    }
+
+    fn lines(actions: &[Action]) -> String {
+        actions.iter().map(|action| format!("{action}\n")).collect()
+    }
+
+    fn stage(name: &str) -> StageName {
+        StageName::try_from(name.to_owned()).unwrap()
+    }
+
+    fn label(node: &str) -> Label {
+        [("set", "1"), ("node", node)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
+    }
+
+    fn snap() -> SnapName {
+        SnapName::try_from("zeebe-snap-20261123T014500Z".to_owned()).unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_has_its_label_from_the_first_moment() {
+        let volume = volume("tank/data", Mounting::Property);
+        insta::assert_snapshot!(lines(&volume.snapshot(&snap(), &label("0"))), @r#"zfs snapshot -o 'zeebe-snap:label={"node":"0","set":"1"}' -o 'zeebe-snap:of={"739688077085264725":{}}' tank/data@zeebe-snap-20261123T014500Z"#);
+        let mut other = self::volume("tank/other", Mounting::Property);
+        other.line.began = "4491574907441578825".to_owned();
+        let both = [(volume.id(), label("0")), (other.id(), label("1"))];
+        let together = volume.joint().unwrap().snapshot(&both, &snap()).unwrap();
+        insta::assert_snapshot!(lines(&together), @r#"zfs snapshot -o 'zeebe-snap:label={"set":"1"}' -o 'zeebe-snap:of={"4491574907441578825":{"node":"1"},"739688077085264725":{"node":"0"}}' tank/data@zeebe-snap-20261123T014500Z tank/other@zeebe-snap-20261123T014500Z"#);
+        let elsewhere = self::volume("pond/data", Mounting::Property);
+        let both = [(volume.id(), label("0")), (elsewhere.id(), label("1"))];
+        assert!(volume.joint().unwrap().snapshot(&both, &snap()).is_err());
+        insta::assert_snapshot!(lines(&volume.destroy(&snap())), @"zfs destroy tank/data@zeebe-snap-20261123T014500Z");
+        insta::assert_snapshot!(lines(&volume.hold().unwrap().hold(&snap(), "a set")), @"zfs hold 'a set' tank/data@zeebe-snap-20261123T014500Z");
+        insta::assert_snapshot!(volume.view(&snap()).to_string(), @r"/mnt/ (mount -t zfs tank/data@zeebe-snap-20261123T014500Z /mnt)");
+    }
+
+    #[test]
+    fn a_clone_takes_the_name_of_what_it_replaces() {
+        let volume = volume("tank/data", Mounting::Property);
+        let from = Snapshot {
+            name: snap(),
+            identity: "10222591163750571820".to_owned(),
+            label: None,
+        };
+        let (stage, view) = (stage("restore-20261124T120000Z"), volume.view(&snap()));
+        let mut all = Rollback::stage(&volume, &from, &view, &stage, &label("0"));
+        all.extend(volume.swap(&stage));
+        all.extend(volume.discard(&stage));
+        insta::assert_snapshot!(lines(&all), @r#"
+        zfs set 'zeebe-snap:kept.restore-20261124_54120000_5a={"node":"0","set":"1"}' tank/data
+        zfs clone -o canmount=noauto -o zeebe-snap:line=739688077085264725 -o zeebe-snap:made-of=10222591163750571820 tank/data@zeebe-snap-20261123T014500Z tank/data.restore-20261124T120000Z   # with what was set, and is delegated, on the dataset itself
+        umount '/srv/zeebe 0/data'
+        zfs set canmount=noauto tank/data
+        zfs rename -u tank/data tank/data.restore-20261124T120000Z.between
+        zfs rename -u tank/data.restore-20261124T120000Z tank/data
+        zfs rename -u tank/data.restore-20261124T120000Z.between tank/data.restore-20261124T120000Z
+        zfs set canmount=on tank/data
+        zfs mount tank/data
+        zfs promote tank/data
+        zfs destroy tank/data.restore-20261124T120000Z
+        zfs inherit zeebe-snap:kept.restore-20261124_54120000_5a tank/data
+        "#);
+        let options = "rw,noatime".to_owned();
+        let legacy = self::volume("tank/data", Mounting::Legacy { options });
+        insta::assert_snapshot!(lines(&legacy.reverse(&stage)), @r"
+        umount '/srv/zeebe 0/data'
+        zfs set canmount=noauto tank/data
+        zfs rename -u tank/data tank/data.restore-20261124T120000Z.between
+        zfs rename -u tank/data.restore-20261124T120000Z tank/data
+        zfs rename -u tank/data.restore-20261124T120000Z.between tank/data.restore-20261124T120000Z
+        zfs set canmount=on tank/data
+        mount -t zfs -o rw,noatime tank/data '/srv/zeebe 0/data'
+        zfs promote tank/data
+        ");
+    }
+
+    #[test]
+    fn what_is_kept_is_renamed() {
+        let volume = volume("tank/data", Mounting::Property);
+        let kept = Kept {
+            name: stage("restore-1"),
+            path: "tank/data.restore-1".into(),
+            label: None,
+            identity: "4093950843059251091".to_owned(),
+        };
+        let mut all = volume.take_kept(&kept, &stage("undo-2"), &label("0"));
+        all.extend(volume.put_back(&kept.name, &stage("undo-2")));
+        all.extend(volume.forget_kept(&kept.name));
+        insta::assert_snapshot!(lines(&all), @r#"
+        zfs set 'zeebe-snap:kept.undo-2={"node":"0","set":"1"}' tank/data
+        zfs rename -u tank/data.restore-1 tank/data.undo-2
+        zfs rename -u tank/data.undo-2 tank/data.restore-1
+        zfs inherit zeebe-snap:kept.undo-2 tank/data
+        zfs inherit zeebe-snap:kept.restore-1 tank/data
+        "#);
+        insta::assert_snapshot!(volume.view_kept(&kept).to_string(), @"/mnt/ (mount -t zfs -o ro,zfsutil tank/data.restore-1 /mnt)");
+    }
+}

@@ -217,7 +217,7 @@ pub fn what_is_sent_is_what_was_captured<F: Fixture>() {
 
     // It is brought back by a clone of the tree; those of the backend's own are its own tests.
     let view = sides.landing.view(&second, &sides.stream().part());
-    let back = site.dir().join("back");
+    let back = site.mounted("ext4", "around").join("back");
     let pass = trees::Pass {
         leave_out: &view.leave_out,
         ..trees::Pass::new()

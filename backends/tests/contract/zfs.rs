@@ -12,6 +12,8 @@ use crate::apart::Cut;
 use crate::site::{ODD, Site, answer, furnish, run};
 use crate::{Fixture, Moves, snap};
 
+#[path = "zfs/faults.rs"]
+mod faults;
 #[path = "zfs/own.rs"]
 mod own;
 

@@ -1,21 +1,20 @@
-//! What only ZFS must hold: what a dataset has besides its content, what hangs on what, and what is in the way.
+//! What only ZFS must hold: what a dataset has besides its content, and what hangs on what.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 
 use zeebe_snap_backends::action::perform_all;
-use zeebe_snap_backends::{Action, Obstacle, Progress, Purpose};
+use zeebe_snap_backends::{Action, Obstacle, Progress, Purpose, Volume};
 
-use super::{Inherited, MountPoint, Zfs, create};
+use super::{MountPoint, Zfs, create};
 use crate::attempt::{Attempt, kept, stage};
-use crate::site::{Site, answer, run};
-use crate::snapshots::{captured, label, remove, take};
+use crate::site::{Site, answer};
+use crate::snapshots::{captured, label, take};
 use crate::{Fixture, host, perform, snap, tree};
 
-type At = Zfs<MountPoint>;
+pub type At = Zfs<MountPoint>;
 
-fn zfs(words: &[&str]) -> String {
+pub fn zfs(words: &[&str]) -> String {
     let words: Vec<_> = words
         .iter()
         .map(|word| word as &dyn AsRef<std::ffi::OsStr>)
@@ -24,7 +23,7 @@ fn zfs(words: &[&str]) -> String {
 }
 
 #[track_caller]
-fn fails(actions: &[Action], words: &[&str]) {
+pub fn fails(actions: &[Action], words: &[&str]) {
     let error = perform_all(actions, &host(), &|| false)
         .unwrap_err()
         .to_string();
@@ -34,14 +33,14 @@ fn fails(actions: &[Action], words: &[&str]) {
 }
 
 #[track_caller]
-fn one(found: &[Obstacle], words: &[&str]) {
+pub fn one(found: &[Obstacle], words: &[&str]) {
     assert_eq!(found.len(), 1, "{found:?}");
     for word in words {
         assert!(found[0].what.contains(word), "{word}: {found:?}");
     }
 }
 
-fn taken(fixture: &At, name: &str, seed: &str) -> tree::Seen {
+pub fn taken(fixture: &At, name: &str, seed: &str) -> tree::Seen {
     tree::empty(fixture.data(), &[]);
     tree::fill_small(fixture.data(), seed);
     take(&*fixture.volume(), &snap(name), &label(name))
@@ -129,7 +128,7 @@ fn a_stage_that_was_cut_in_carrying_over_is_none() {
     attempt.stage();
     let beside = fixture.beside_it("restore-1");
     zfs(&["set", "zeebe-snap:unfinished=yes", &beside]);
-    zfs(&["unallow", &beside]);
+    zfs(&["unallow", "-u", "nobody", &beside]);
     assert_eq!(attempt.progress(), Progress::Untouched);
     assert_eq!(kept(&*volume), []);
     // It is made anew.
@@ -216,7 +215,7 @@ fn somebodys_clone_is_not_lost_with_a_snapshot() {
     let fixture = At::fresh();
     let name = snap("zeebe-snap-1");
     let old = taken(&fixture, "zeebe-snap-1", "older");
-    let clone = format!("{}/somebody's", fixture.place.pool);
+    let clone = format!("{}/somebodys", fixture.place.pool);
     let full = format!("{}@{name}", fixture.place.dataset);
     zfs(&["clone", &full, &clone]);
     fails(&fixture.volume().destroy(&name), &[&full, &clone]);
@@ -242,213 +241,89 @@ fn somebodys_clone_is_not_lost_with_a_snapshot() {
     assert!(fixture.names().contains(&clone));
 }
 
-/// A process that has its working folder in the data.
-struct Sitter(Child);
-
-impl Sitter {
-    fn at(data: &Path) -> Sitter {
-        let child = Command::new("sleep")
-            .arg("600")
-            .current_dir(data)
-            .stdin(Stdio::null())
-            .spawn();
-        Sitter(child.unwrap())
-    }
+/// A dataset with a key of its own, which `location` says.
+struct Encrypted {
+    site: Site,
+    dataset: String,
+    data: PathBuf,
 }
 
-impl Drop for Sitter {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-#[test]
-#[ignore = "needs a kernel with ZFS: scripts/vm has one"]
-fn a_dataset_that_is_in_use_stays_as_it_is() {
-    let fixture = At::fresh();
-    let name = snap("zeebe-snap-1");
-    let old = taken(&fixture, "zeebe-snap-1", "older");
-    tree::empty(fixture.data(), &[]);
-    tree::fill_small(fixture.data(), "newest");
-    let new = fixture.look();
-    let volume = fixture.volume();
-    let attempt = Attempt::of(&*volume, &name, "restore-1");
-    attempt.stage();
-    let sitter = Sitter::at(fixture.data());
-    fails(&attempt.rollback.swap(&attempt.stage), &["umount", "busy"]);
-    assert_eq!(attempt.progress(), Progress::Staged);
-    tree::same(&fixture.look(), &new, "in use");
-    drop(sitter);
-    attempt.swap();
-    tree::same(&fixture.look(), &old, "brought back");
-}
-
-#[test]
-#[ignore = "needs a kernel with ZFS: scripts/vm has one"]
-fn what_is_in_the_way_is_found_and_is_in_the_way() {
-    let fixture = At::fresh();
-    let dataset = fixture.place.dataset.as_str();
-    let name = snap("zeebe-snap-1");
-    let obstacles = |purpose| fixture.volume().obstacles(&host(), purpose).unwrap();
-    let log = fixture.data().join("log");
-    fs::write(&log, vec![7; 1 << 20]).unwrap();
-    zfs(&["set", "compression=off", dataset]);
-    run(
-        "dd",
-        &[
-            &"if=/dev/zero",
-            &format!("of={}", log.display()),
-            &"bs=1M",
-            &"count=200",
-            &"conv=fsync",
-        ],
-    );
-    run("zpool", &[&"sync"]);
-
-    // What is reserved and used would be wanted once more.
-    zfs(&["set", "refreservation=250M", dataset]);
-    one(
-        &obstacles(Purpose::Capture),
-        &["refreservation of 250 MiB", dataset],
-    );
-    fails(
-        &fixture.volume().snapshot(&name, &label("1")),
-        &["out of space"],
-    );
-    zfs(&["set", "refreservation=none", dataset]);
-    assert_eq!(obstacles(Purpose::Capture), []);
-    take(&*fixture.volume(), &name, &label("1"));
-    zfs(&["set", "reservation=250M", dataset]);
-    one(
-        &obstacles(Purpose::BringBack),
-        &["reserves 250 MiB", dataset],
-    );
-    assert_eq!(obstacles(Purpose::TakeBack), []);
-    let volume = fixture.volume();
-    let from = volume.find(&host(), &name).unwrap().unwrap();
-    let rollback = volume.rollback().unwrap();
-    let staged = rollback.stage(&from, &volume.view(&name), &stage("restore-1"), &label("1"));
-    fails(&staged, &["out of space"]);
-    perform(&rollback.clear(&stage("restore-1")));
-    zfs(&["set", "reservation=none", dataset]);
-    assert_eq!(obstacles(Purpose::BringBack), []);
-
-    // Datasets below it.
-    let below = format!("{dataset}/below");
-    create(&["mountpoint=none"], &below);
-    assert_eq!(obstacles(Purpose::Capture), []);
-    one(&obstacles(Purpose::BringBack), &[&below]);
-    one(&obstacles(Purpose::TakeBack), &[&below]);
-    zfs(&["destroy", &below]);
-
-    // Not mounted.
-    zfs(&["unmount", dataset]);
-    for purpose in [Purpose::Capture, Purpose::BringBack, Purpose::TakeBack] {
-        one(&obstacles(purpose), &[dataset, "not mounted"]);
-    }
-    zfs(&["mount", dataset]);
-    assert_eq!(obstacles(Purpose::Capture), []);
-}
-
-/// The quota of a dataset is full: that is in nobody's way but the broker's.
-#[test]
-#[ignore = "needs a kernel with ZFS: scripts/vm has one"]
-fn a_full_quota_keeps_nothing_from_being_brought_back() {
-    let fixture = At::fresh();
-    let dataset = fixture.place.dataset.as_str();
-    let name = snap("zeebe-snap-1");
-    zfs(&["set", "compression=off", dataset]);
-    let old = taken(&fixture, "zeebe-snap-1", "older");
-    zfs(&["set", "quota=30M", dataset]);
-    let log = fixture.data().join("log");
-    let full = fs::write(&log, vec![7; 64 << 20]);
-    assert!(full.is_err(), "the quota is full");
-    run("zpool", &[&"sync"]);
-    let volume = fixture.volume();
-    assert_eq!(volume.obstacles(&host(), Purpose::BringBack).unwrap(), []);
-    let attempt = Attempt::of(&*volume, &name, "restore-1");
-    attempt.stage();
-    attempt.swap();
-    tree::same(&fixture.look(), &old, "brought back");
-    attempt.reverse();
-    attempt.discard();
-    remove(&*volume, &name);
-}
-
-/// Its key is asked for by the tool, and not by us.
-#[test]
-#[ignore = "needs a kernel with ZFS: scripts/vm has one"]
-fn an_encrypted_dataset_is_brought_back_if_its_key_is_loaded() {
-    let site = Site::new();
-    let pool = site.pool();
-    let key = site.dir().join("key");
-    fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
-    let (data, dataset) = (site.dir().join("data"), format!("{pool}/data"));
-    let location = format!("keylocation=file://{}", key.display());
-    create(
-        &[
-            "encryption=on",
-            "keyformat=raw",
-            &location,
-            &format!("mountpoint={}", data.display()),
-        ],
-        &dataset,
-    );
-    let volume = || At::driver().detect(&host(), &data).unwrap().unwrap();
-    tree::fill_small(&data, "older");
-    let name = snap("zeebe-snap-1");
-    let old = take(&*volume(), &name, &label("1"));
-    tree::empty(&data, &[]);
-    let it = volume();
-    let attempt = Attempt::of(&*it, &name, "restore-1");
-    attempt.stage();
-    attempt.swap();
-    tree::same(&tree::look(&data, &[]), &old, "brought back");
-    perform(&attempt.rollback.discard(&attempt.stage));
-    zfs(&["unmount", &dataset]);
-    zfs(&["unload-key", &dataset]);
-    for purpose in [Purpose::Capture, Purpose::BringBack] {
-        one(
-            &volume().obstacles(&host(), purpose).unwrap(),
-            &[&dataset, "key"],
+impl Encrypted {
+    fn fresh() -> Encrypted {
+        let site = Site::new();
+        let dataset = format!("{}/data", site.pool());
+        let (key, data) = (site.dir().join("key"), site.dir().join("data"));
+        fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
+        let location = format!("keylocation=file://{}", key.display());
+        let mountpoint = format!("mountpoint={}", data.display());
+        create(
+            &["encryption=on", "keyformat=raw", &location, &mountpoint],
+            &dataset,
         );
+        Encrypted {
+            site,
+            dataset,
+            data,
+        }
     }
-    zfs(&["load-key", &dataset]);
-    zfs(&["mount", &dataset]);
-    tree::same(&tree::look(&data, &[]), &old, "with its key");
+
+    fn volume(&self) -> Box<dyn Volume> {
+        At::driver().detect(&host(), &self.data).unwrap().unwrap()
+    }
+
+    fn look(&self) -> tree::Seen {
+        tree::look(&self.data, &[])
+    }
+
+    fn load(&self) {
+        let location = format!("file://{}", self.site.dir().join("key").display());
+        zfs(&["load-key", "-L", &location, &self.dataset]);
+    }
 }
 
-/// The longest names there can be; one letter more is in the way.
+/// A promotion takes the key with it.
 #[test]
 #[ignore = "needs a kernel with ZFS: scripts/vm has one"]
-fn long_names_are_told() {
-    let fixture = Zfs::<Inherited>::fresh();
-    let dataset = fixture.place.dataset.as_str();
-    let around = dataset.rsplit_once('/').unwrap().0;
-    let named = |length: usize| {
-        let name = format!("{around}/{}", "x".repeat(length - around.len() - 1));
-        create(&[], &name);
-        let data = fixture
-            .data()
-            .with_file_name(name.rsplit_once('/').unwrap().1);
-        (At::driver().detect(&host(), &data).unwrap().unwrap(), data)
-    };
-    let (longest, data) = named(149);
-    assert_eq!(longest.obstacles(&host(), Purpose::BringBack).unwrap(), []);
-    let name = snap(&format!("s{}", "x".repeat(47)));
-    tree::fill_small(&data, "older");
-    let old = take(&*longest, &name, &label("1"));
-    let attempt = Attempt::of(&*longest, &name, &"r".repeat(48));
-    attempt.stage();
-    attempt.swap();
-    take(&*longest, &snap("zeebe-snap-2"), &label("2"));
-    attempt.reverse();
-    tree::same(&tree::look(&data, &[]), &old, "the same");
-    let (too_long, _) = named(150);
-    one(
-        &too_long.obstacles(&host(), Purpose::BringBack).unwrap(),
-        &["150 bytes"],
-    );
-    assert_eq!(too_long.obstacles(&host(), Purpose::Capture).unwrap(), []);
+fn an_encrypted_dataset_is_brought_back() {
+    for is_asked_for in [false, true] {
+        let it = Encrypted::fresh();
+        let name = snap("zeebe-snap-1");
+        if is_asked_for {
+            zfs(&["set", "keylocation=prompt", &it.dataset]);
+        }
+        tree::fill_small(&it.data, "older");
+        let old = take(&*it.volume(), &name, &label("1"));
+        tree::empty(&it.data, &[]);
+        let new = it.look();
+        let volume = it.volume();
+        let attempt = Attempt::of(&*volume, &name, "restore-1");
+        attempt.stage();
+        for _ in 0..2 {
+            attempt.swap();
+            tree::same(&it.look(), &old, "brought back");
+            attempt.reverse();
+            tree::same_but_for_its_time(&it.look(), &new, "and taken back");
+        }
+        attempt.swap();
+        tree::same(&captured(&*it.volume(), &name), &old, "captured");
+        perform(&attempt.rollback.discard(&attempt.stage));
+        tree::same(&it.look(), &old, "let go of what was replaced");
+        let found = it.volume().obstacles(&host(), Purpose::BringBack).unwrap();
+        if is_asked_for {
+            // It is still mounted.
+            one(&found, &["key", &it.dataset]);
+            it.load();
+        }
+        let volume = it.volume();
+        assert_eq!(volume.obstacles(&host(), Purpose::BringBack).unwrap(), []);
+        zfs(&["unmount", &it.dataset]);
+        zfs(&["unload-key", &it.dataset]);
+        for purpose in [Purpose::Capture, Purpose::BringBack] {
+            let found = it.volume().obstacles(&host(), purpose).unwrap();
+            one(&found, &[&it.dataset, "key"]);
+        }
+        it.load();
+        zfs(&["mount", &it.dataset]);
+        tree::same(&it.look(), &old, "with its key");
+    }
 }
