@@ -169,7 +169,7 @@ impl Reads for Receiving {
             sys.run(&extend.arg(active.lv()))?;
         }
         active.with(sys, |node| {
-            let device = File::options().write(true).open(node);
+            let device = File::options().read(true).write(true).open(node);
             let mut device = device.map_err(Error::io("open", node))?;
             let onto = match &shipment.base {
                 Some(base) => Onto::Base(&base.identity),

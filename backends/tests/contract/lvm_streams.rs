@@ -184,6 +184,31 @@ fn totals(sides: &Sides<Whole<Xfs>>, shipment: &Shipment) -> Totals {
     }
 }
 
+/// How much of the pool is used where it lands.
+fn used(sides: &Sides<Whole<Xfs>>) -> u64 {
+    let pool = &sides.landing.id().detail;
+    let pool = format!(
+        "{}/{}",
+        pool["vg"].as_str().unwrap(),
+        pool["pool"].as_str().unwrap()
+    );
+    let words: [&dyn AsRef<std::ffi::OsStr>; 7] = [
+        &"--noheadings",
+        &"--units",
+        &"b",
+        &"--nosuffix",
+        &"-o",
+        &"lv_size,data_percent",
+        &pool,
+    ];
+    let said = answer("lvs", &words);
+    let numbers: Vec<f64> = said
+        .split_whitespace()
+        .map(|word| word.parse().unwrap())
+        .collect();
+    (numbers[0] * numbers[1] / 100.0) as u64
+}
+
 /// What was discarded, or was never there, does not flow, and is not there on the other side; and a volume may grow.
 #[test]
 #[ignore = "needs a kernel with device-mapper: scripts/vm runs it"]
@@ -205,8 +230,11 @@ fn what_was_discarded_is_gone_and_what_grew_has_grown() {
         all.zero > 10 * MIB && (5 * MIB..10 * MIB).contains(&all.data),
         "{all:?}"
     );
+    let before = used(&sides);
     sides.ship(&second);
     tree::same(&sides.seen(&second), &new, "discarded");
+    let takes = used(&sides) - before;
+    assert!(takes < 12 * MIB, "{takes} bytes more");
 
     run("lvextend", &[&"-q", &"-L", &"+40m", &group.lv("data")]);
     run("xfs_growfs", &[&data]);
