@@ -52,7 +52,8 @@ fn last(text: &[u8], is_wanted: impl Fn(&Path) -> bool) -> Option<(String, PathB
 mod tests {
     use super::*;
 
-    const TEXT: &[u8] = b"# /etc/fstab\n#/dev/old /srv/data xfs\n/dev/vg/root / ext4 defaults 0 1\n\
+    const TEXT: &[u8] =
+        b"# /etc/fstab\n#/dev/old /srv/data xfs\n/dev/vg/root / ext4 defaults 0 1\n\
         UUID=\"1a-2b\"\t/srv/x\\040y/\txfs  noatime 0 2\n/dev/vg/data /srv/data xfs defaults 0 2\n\
         /dev/vg/swap none swap sw 0 0\n";
 

@@ -241,7 +241,10 @@ fn a_disk_that_is_not_mounted() {
     let down = Down::new();
     down.write(
         "fstab",
-        &format!("/dev/vg/zeebe-1\t{}/ xfs noatime 0 2\n", down.data(1).display()),
+        &format!(
+            "/dev/vg/zeebe-1\t{}/ xfs noatime 0 2\n",
+            down.data(1).display()
+        ),
     );
     let said = down.run_with_fstab("fstab", &["restore", "latest", "--yes"]);
     insta::assert_snapshot!("a disk that is not mounted", said);
