@@ -4,10 +4,10 @@ use serde_json::json;
 use zeebe_snap_backends::action::perform_all;
 use zeebe_snap_backends::host::Host;
 use zeebe_snap_backends::stream::{Landed, Whole};
-use zeebe_snap_backends::{Action, Obstacle, SnapName};
+use zeebe_snap_backends::{Obstacle, SnapName};
 
 use super::landed::{find, state};
-use super::{landing, lines_text, point_json, refused, snap_name};
+use super::{commands, landing, lines_text, point_json, refused, snap_name};
 use crate::cmd::ask::ask;
 use crate::cmd::{print, print_json};
 use crate::exit::Exit;
@@ -63,7 +63,7 @@ impl Destroy {
             Whole::Base | Whole::Whole => landing.destroy(name),
         };
         if self.dry_run {
-            let lines: Vec<String> = actions.iter().map(Action::to_string).collect();
+            let lines = commands(&actions);
             match self.json {
                 true => self.print_document("planned", it, &place, Some(&lines))?,
                 false => print(&format!(

@@ -14,7 +14,7 @@ use zeebe_snap_backends::tree::{self, Difference, Pass, TreeDigest};
 use zeebe_snap_backends::{Action, Error, Obstacle, SnapName, StageName, View, store};
 
 use super::landed::find_whole;
-use super::{landing, lines_text, point_json, refused, snap_name};
+use super::{commands, landing, lines_text, point_json, refused, snap_name};
 use crate::cmd::tree::with_hint;
 use crate::cmd::{absolute, interruption, path_json, print, print_json};
 use crate::exit::Exit;
@@ -159,7 +159,7 @@ impl Extract {
     }
 
     fn planned(&self, from: &Source, folder: &Path, actions: &[Action]) -> Result<Exit> {
-        let lines: Vec<String> = actions.iter().map(Action::to_string).collect();
+        let lines = commands(actions);
         if self.json {
             let mut document = document("planned", from, folder);
             document["commands"] = json!(lines);

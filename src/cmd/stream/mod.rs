@@ -145,7 +145,15 @@ fn point_json(point: &Point) -> Value {
     json!({ "name": point.name, "identity": point.identity })
 }
 
-/// The lines that would be run, for people.
+/// The commands that would be run, one a line.
+fn commands(actions: &[Action]) -> Vec<String> {
+    let lines = actions.iter().map(Action::to_string);
+    lines
+        .flat_map(|lines| lines.lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect()
+}
+
+/// The same, for people.
 fn lines_text(lines: &[String]) -> String {
     lines
         .iter()
@@ -179,7 +187,7 @@ struct Story<'a> {
 impl Story<'_> {
     /// The lines that would be run.
     fn lines(&self, before: &[Action], sender: &str, receiver: &str) -> Vec<String> {
-        let mut lines: Vec<String> = before.iter().map(Action::to_string).collect();
+        let mut lines = commands(before);
         lines.push(format!("{sender} | {receiver}"));
         lines
     }
