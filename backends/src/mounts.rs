@@ -7,7 +7,8 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Obstacle, Result};
+use crate::cmd::quote;
+use crate::{Error, Obstacle, Result, fstab};
 
 /// One mount (proc_pid_mountinfo(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,15 +146,31 @@ pub fn below<'a>(mounts: &'a [Mount], dir: &Path) -> Vec<&'a Mount> {
     mounts.iter().filter(below).collect()
 }
 
-/// What is mounted below a data directory is in the way of everything.
+/// What is mounted below a data directory is in the way of everything, and so is what should be mounted there and is not.
 pub fn obstacles(data: &Path) -> Result<Vec<Obstacle>> {
     let all = read()?;
+    let wanted = fstab::around(data)?.filter(|(_, at)| {
+        let is_there = |mount: &Mount| mount.point.components().eq(at.components());
+        !all.iter().any(is_there)
+    });
+    let is_missing = wanted.map(|(source, at)| {
+        let at = at.components().collect::<PathBuf>();
+        Obstacle {
+            what: format!(
+                "nothing is mounted at {}, where {} has {source}",
+                at.display(),
+                fstab::PATH
+            ),
+            why: "what is there now is not what the broker has after a boot".to_owned(),
+            todo: format!("mount {}", quote(at.as_os_str())),
+        }
+    });
     let in_the_way = below(&all, data).into_iter().map(|mount| Obstacle {
         what: format!("{} is a mount point", mount.point.display()),
         why: "what is mounted below the data is not captured with it".to_owned(),
         todo: "keep all of the data directory on one volume".to_owned(),
     });
-    Ok(in_the_way.collect())
+    Ok(is_missing.into_iter().chain(in_the_way).collect())
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@
 # 300 MiB and some times were changed, zeebe-snap-2, as a backup leaves them; it sets $data and $place, which are those of
 # `stream send`. stream_KIND_bare NAME sends one by the bare tools, from zeebe-snap-1 on if it is the second. stream_KIND_away
 # NAME removes what landed, by either.
+#
+# ZFS is measured where the kernel has it (scripts/vm), with a quarter of the tree; where that is emulated, only the ratio says
+# something.
 
 stream_btrfs_make() {
   volume btrfs
@@ -51,30 +54,80 @@ stream_btrfs_away() {
   sync -f "$rig/target"
 }
 
+stream_zfs_make() {
+  local name guid
+  truncate -s 1500M "$rig/zeebesnaptest-from" "$rig/zeebesnaptest-to"
+  for name in from to; do
+    zpool create -m none -O compression=lz4 "zeebesnaptest-bench-$name" "$rig/zeebesnaptest-$name" || fail "no pool could be made"
+  done
+  data=$rig/zfs
+  place=zeebesnaptest-bench-to/place
+  zfs create -o "mountpoint=$data" zeebesnaptest-bench-from/data
+  rig_run "$repository/scripts/lib/make-tree" "$data/tree" --plain --bytes 500M --entries 6000 >/dev/null || fail "the tree could not be made"
+  rm -rf "$data/tree/deep"
+  guid=$(zfs get -Hp -o value guid zeebesnaptest-bench-from/data)
+  for name in zeebe-snap-1 zeebe-snap-2; do
+    zfs snapshot -o 'zeebe-snap:label={}' -o "zeebe-snap:of={\"$guid\":{}}" "zeebesnaptest-bench-from/data@$name"
+    dd if=/dev/urandom of="$data/tree/changed" bs=1M count=100 status=none
+    find "$data/tree" -maxdepth 3 -name '*1' -type f -exec touch {} +
+  done
+  zpool sync
+}
+
+stream_zfs_bare() {
+  local base=()
+  [[ $1 == zeebe-snap-1 ]] || base=(-i @zeebe-snap-1)
+  zfs send -w "${base[@]}" "zeebesnaptest-bench-from/data@$1" | zfs receive -u -o canmount=noauto zeebesnaptest-bench-to/bare
+  zpool sync zeebesnaptest-bench-to
+}
+
+stream_zfs_away() {
+  local pool=zeebesnaptest-bench-to where
+  for where in "$pool/bare" "$place/volume"; do
+    if [[ $1 == zeebe-snap-1 ]]; then
+      is_there "$where" && zfs destroy -r "$where"
+    else
+      is_there "$where@$1" && zfs destroy "$where@$1"
+    fi
+  done
+  # Each side has a base of its own.
+  [[ $1 == zeebe-snap-1 ]] || is_there "$pool/bare@zeebe-snap-1" || stream_zfs_bare zeebe-snap-1
+  zpool wait -t free "$pool"
+  zpool sync "$pool"
+}
+
+is_there() { zfs list -H -o name "$1" >/dev/null 2>&1; }
+
 ours() { "${snap[@]}" stream send "$data" "$1" --to "$place"; }
 
-printf 'volume  what     whose        min  median     max   (ms, %s runs)   by the bare pipe (to reach)\n' "$runs"
-for kind in btrfs; do
+[[ $what == stream-zfs ]] || printf 'volume  what     whose        min  median     max   (ms, %s runs)   by the bare pipe (to reach)\n' "$runs"
+kinds=(btrfs)
+[[ $what == stream ]] || kinds=(zfs)
+for kind in "${kinds[@]}"; do
   "stream_${kind}_make"
   bare() { "stream_${kind}_bare" "$1"; }
-  for what in all changed; do
+  for part in all changed; do
     name=zeebe-snap-1
-    [[ $what == all ]] || name=zeebe-snap-2
+    [[ $part == all ]] || name=zeebe-snap-2
     ours "$name" >/dev/null || fail "$name could not be sent" # warms the cache
     sides=(ours bare)
     for ((run = 1; run <= runs; run++)); do
       for side in "${sides[@]}"; do
         "stream_${kind}_away" "$name"
-        timed "$rig/$kind.$what.$side" "$side" "$name"
+        timed "$rig/$kind.$part.$side" "$side" "$name"
       done
-      echo "bench: $what of $kind $run of $runs: $(last "$rig/$kind.$what.ours") ms, bare $(last "$rig/$kind.$what.bare") ms" >&2
+      echo "bench: $part of $kind $run of $runs: $(last "$rig/$kind.$part.ours") ms, bare $(last "$rig/$kind.$part.bare") ms" >&2
       sides=("${sides[@]:1}" "${sides[0]}")
     done
-    printf '%-6s  %-7s  zeebe-snap %s                   %s (1.1)\n' "$kind" "$what" \
-      "$(spread <"$rig/$kind.$what.ours")" "$(ratio "$rig/$kind.$what.ours" "$rig/$kind.$what.bare")"
-    printf '%-6s  %-7s  bare       %s\n' "" "" "$(spread <"$rig/$kind.$what.bare")"
+    printf '%-6s  %-7s  zeebe-snap %s                   %s (1.1)\n' "$kind" "$part" \
+      "$(spread <"$rig/$kind.$part.ours")" "$(ratio "$rig/$kind.$part.ours" "$rig/$kind.$part.bare")"
+    printf '%-6s  %-7s  bare       %s\n' "" "" "$(spread <"$rig/$kind.$part.bare")"
     # One base, and the same for both sides.
     "stream_${kind}_away" "$name"
     ours "$name" >/dev/null || fail "$name could not be sent"
   done
 done
+if [[ $what == stream ]]; then
+  ZEEBE_SNAP_BENCH_PROGRAM=${snap[0]} "$repository/scripts/vm" --memory 8G "$repository/scripts/bench" stream-zfs "$runs" ||
+    fail "ZFS could not be measured"
+fi

@@ -14,6 +14,8 @@ const NODES: [usize; 3] = [0, 1, 2];
 /// In every broker's settings; never to be seen.
 const SECRET: &str = "sesame-open-4711";
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_zeebe-snap");
+
 /// For `--map`: what the program cannot know.
 const MAPPED: &str = "broker-2.example=127.0.97.2";
 
@@ -114,7 +116,22 @@ impl Down {
 
     /// Standard output, standard error and exit code as one text, with what changes from run to run made plain.
     fn run(&self, cluster: &str, arguments: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_zeebe-snap"))
+        self.output(Command::new(PROGRAM), cluster, arguments)
+    }
+
+    /// The same on a host that has this /etc/fstab.
+    fn run_with_fstab(&self, fstab: &str, arguments: &[&str]) -> String {
+        let mut apart = Command::new("unshare");
+        // There may be none to mount it over.
+        let mount = "mount -t tmpfs none /mnt && cp -a /etc /mnt && cp \"$1\" /mnt/etc/fstab && \
+                     mount --bind /mnt/etc /etc && shift && exec \"$@\"";
+        apart.args(["--mount", "sh", "-c", mount, "sh"]);
+        apart.arg(self.dir.path().join(fstab)).arg(PROGRAM);
+        self.output(apart, "cluster.toml", arguments)
+    }
+
+    fn output(&self, mut program: Command, cluster: &str, arguments: &[&str]) -> String {
+        let output = program
             .arg("--cluster")
             .arg(self.dir.path().join(cluster))
             .arg("--state-dir")
@@ -217,6 +234,20 @@ fn a_member_that_is_missing() {
     let down = Down::new();
     fs::remove_dir_all(down.snapshot(1)).unwrap();
     insta::assert_snapshot!("a missing member", down.refused("latest"));
+}
+
+#[test]
+fn a_disk_that_is_not_mounted() {
+    let down = Down::new();
+    down.write(
+        "fstab",
+        &format!(
+            "/dev/vg/zeebe-1\t{}/ xfs noatime 0 2\n",
+            down.data(1).display()
+        ),
+    );
+    let said = down.run_with_fstab("fstab", &["restore", "latest", "--yes"]);
+    insta::assert_snapshot!("a disk that is not mounted", said);
 }
 
 #[test]

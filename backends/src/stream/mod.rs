@@ -14,6 +14,7 @@
 //! 4. [`Landing::prepare`], durably: from here on what lands there is ours.
 //! 5. [`pipe::run`] of [`Stream::send`] and [`Landing::receive`].
 //! 6. [`Landing::finish`]: the system is asked what has landed, from which base. Only then does it count.
+//! 7. [`Stream::mark`]: it stays a base for what is sent there later.
 //!
 //! What is cut anywhere from 4 to 6 is [`Landed`] as [`Whole::Cut`] and never as anything else.
 //!
@@ -110,6 +111,12 @@ pub trait Stream: fmt::Debug {
 
     /// The end that writes.
     fn send(&self, shipment: &Shipment) -> Sender;
+
+    /// What lets later streams to the place `to` start from `of`, which has landed there, also when its snapshot has gone. To
+    /// be done again is not an error.
+    fn mark(&self, _of: &Point, _to: &VolumeId) -> Vec<Action> {
+        Vec::new()
+    }
 }
 
 /// A place where streams are received, and the side that receives. It is for the snapshots of one volume.

@@ -41,6 +41,13 @@ pub fn ship(
         })
         .and_then(|bytes| {
             perform_all(&to.finish(sys, shipment)?, sys, never)?;
+            let of = &shipment.of;
+            perform_all(&from.mark(of, &to.id()), sys, never).map_err(|cause| {
+                crate::Error::State(format!(
+                    "{} has landed, but may not be a base for others later: {cause}",
+                    of.name
+                ))
+            })?;
             Ok(Shipped { bytes })
         });
     sent.map_err(|cause| match clear(sys, to, shipment) {

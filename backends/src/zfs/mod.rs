@@ -10,6 +10,7 @@
 mod beside;
 mod landing;
 mod line;
+mod mark;
 mod names;
 mod obstacles;
 mod snapshots;

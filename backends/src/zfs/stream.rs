@@ -148,6 +148,11 @@ macro_rules! sends {
                 let cmd = super::stream::send(&self.line.live, shipment);
                 crate::stream::pipe::Sender::Tool(cmd)
             }
+
+            fn mark(&self, of: &crate::stream::Point, to: &VolumeId) -> Vec<crate::Action> {
+                let mark = super::mark::Mark::new(&self.line.live, of, to);
+                vec![crate::Action::Change(std::sync::Arc::new(mark))]
+            }
         }
     };
 }

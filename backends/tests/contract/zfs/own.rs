@@ -9,7 +9,8 @@ use zeebe_snap_backends::{Action, Obstacle, Progress, Purpose, Volume};
 use super::{MountPoint, Zfs, create};
 use crate::attempt::{Attempt, kept, stage};
 use crate::site::{Site, answer};
-use crate::snapshots::{captured, label, take};
+use crate::snapshots::{captured, label, remove, take};
+use crate::streams::Sides;
 use crate::{Fixture, host, perform, snap, tree};
 
 pub type At = Zfs<MountPoint>;
@@ -206,6 +207,37 @@ fn what_was_taken_later_stays_with_what_is_kept() {
     tree::same(&fixture.look(), &seen[2], "undone");
     all_are_there("undone");
     fixture.no_trace(&before, "undone");
+}
+
+/// What was sent is a base for what is sent to the same place later, though its snapshot has gone.
+#[test]
+#[ignore = "needs a kernel with ZFS: scripts/vm has one"]
+fn what_was_sent_stays_a_base() {
+    let sides = Sides::<At>::fresh().unwrap();
+    let data = sides.fixture.data();
+    let dataset = &sides.fixture.place.dataset;
+    let marks = || {
+        let listed = zfs(&["list", "-H", "-t", "bookmark", "-o", "name", dataset]);
+        let name = |line: &str| Some(line.split_once('#')?.1.split_once('.')?.0.to_owned());
+        let names: Vec<String> = listed.lines().filter_map(name).collect();
+        names
+    };
+    tree::fill_small(data, "older");
+    take(&*sides.volume, &snap("zeebe-snap-1"), &label("1"));
+    assert_eq!(sides.ship(&snap("zeebe-snap-1")), None);
+    for (before, name) in [
+        ("zeebe-snap-1", "zeebe-snap-2"),
+        ("zeebe-snap-2", "zeebe-snap-3"),
+    ] {
+        assert_eq!(marks(), [before]);
+        remove(&*sides.volume, &snap(before));
+        tree::fill_small(data, name);
+        let new = take(&*sides.volume, &snap(name), &label(name));
+        let base = sides.ship(&snap(name)).expect("not all of it");
+        assert!(base.as_str().starts_with(before), "{base}");
+        tree::same(&sides.seen(&snap(name)), &new, name);
+    }
+    assert_eq!(marks(), ["zeebe-snap-3"]);
 }
 
 /// It would go with it.
