@@ -36,6 +36,27 @@ impl World {
     }
 }
 
+impl World {
+    /// To a folder on which a file system is to be mounted, as this host's /etc/fstab says.
+    fn extract_to_unmounted(&self, folder: &Path) -> String {
+        fs::create_dir(folder).unwrap();
+        let fstab = format!("/dev/vg/zeebe-0 {} xfs noatime 0 2\n", folder.display());
+        let etc = self.dir.join("etc");
+        tool(Command::new("cp").arg("-a").args([Path::new("/etc"), &etc]));
+        fs::write(etc.join("fstab"), fstab).unwrap();
+        let mut apart = Command::new("unshare");
+        let mount = "mount --bind \"$0\" /etc && exec \"$@\"";
+        apart
+            .args(["--mount", "sh", "-c", mount])
+            .arg(&etc)
+            .arg(PROGRAM);
+        apart.args(["stream", "extract", self.place(), "zeebe-snap-3"]);
+        let said = self.said(&apart.arg(folder).output().unwrap());
+        assert_eq!(names(folder), [""; 0]);
+        said
+    }
+}
+
 /// What is in a tree, told by both hashes.
 fn digest(dir: &Path) -> String {
     let said = tool(&mut program(&["tree", "digest", dir.to_str().unwrap()]));
@@ -135,6 +156,8 @@ fn what_cannot_be_extracted_is_refused_with_reasons() {
         insta::assert_snapshot!("extract into nowhere", said);
         let said = extract("zeebe-snap-1", "new");
         insta::assert_snapshot!("extract of what is not there", said);
+        let said = world.extract_to_unmounted(&dir.join("disk"));
+        insta::assert_snapshot!("extract to a disk that is not mounted", said);
         fs::create_dir(world.place.join("theirs")).unwrap();
         insta::assert_snapshot!("extract of theirs", extract("theirs", "new"));
         fs::remove_file(world.place.join("zeebe-snap-3.seal")).unwrap();

@@ -12,7 +12,7 @@ use std::slice;
 use super::{Exchange, Stands};
 use crate::action::Action;
 use crate::cmd::System;
-use crate::{Error, Obstacle, Progress, Result, Rollback, StageName, View};
+use crate::{Error, Obstacle, Progress, Result, Rollback, StageName, View, mounts};
 
 /// A folder that is to be filled: a new one, an empty one, or a mount point with nothing in it but the file system's own.
 #[derive(Debug)]
@@ -75,7 +75,10 @@ impl Fill {
 
     /// What stands in the way of filling it with what `from` shows.
     pub fn obstacles(&self, sys: &dyn System, from: &View) -> Result<Vec<Obstacle>> {
-        let mut found = self.exchange.obstacles(slice::from_ref(from))?;
+        let mut found = mounts::obstacles(&self.exchange.data)?;
+        if found.is_empty() {
+            found = self.exchange.obstacles(slice::from_ref(from))?;
+        }
         if found.is_empty() {
             found.extend(self.exchange.room(sys, from)?);
         }
