@@ -20,6 +20,7 @@ use zeebe_snap_backends::tree::Entry;
 use crate::agent::protocol::KeptFile;
 use crate::id::{NodeId, SetId};
 use crate::plan::Known;
+use crate::report::nearest;
 use manifest::{Manifest, SetState};
 
 /// A set was named that is not there.
@@ -215,13 +216,7 @@ impl Catalog {
         {
             return Ok(manifest);
         }
-        let mut near: Vec<&str> = sets.iter().map(|(set, _)| set.as_str()).collect();
-        near.sort_by(|a, b| strsim::jaro(b, name).total_cmp(&strsim::jaro(a, name)));
-        near.truncate(3);
-        let near = match near.is_empty() {
-            true => "there are none".to_owned(),
-            false => format!("the nearest are {}", near.join(", ")),
-        };
+        let near = nearest(name, sets.iter().map(|(set, _)| set.as_str()));
         Err(NoSuchSet(format!("there is no set {name}; {near}")).into())
     }
 

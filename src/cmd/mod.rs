@@ -27,11 +27,14 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use zeebe_snap_backends::tree::ByteString;
 
 use crate::config::{self, Cluster};
@@ -208,6 +211,16 @@ fn load(places: &Places) -> Result<Cluster> {
 /// Only one changing verb at a time works with a state folder.
 fn lock_state(places: &Places) -> Result<File> {
     lock::take(&places.state_dir.join("lock"), Duration::ZERO)
+}
+
+/// Becomes true with the first signal that asks the program to end. More of them change nothing.
+fn interruption() -> Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))
+            .context("listen for signals")?;
+    }
+    Ok(interrupted)
 }
 
 /// What was asked for goes to standard output. A reader that went away is not an error.

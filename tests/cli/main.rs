@@ -89,7 +89,7 @@ fn help_names_every_verb_that_is_built() {
             World::new().run(&[verb, "--help"])
         );
     }
-    for verb in ["send", "receive", "dump"] {
+    for verb in ["send", "receive", "list", "extract", "destroy", "dump"] {
         insta::assert_snapshot!(
             format!("help of stream {verb}"),
             World::new().run(&["stream", verb, "--help"])

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Run by carried.rs where the kernel has ZFS and device-mapper: takes the data folders of three brokers, in DIR/in-N.tar, onto a
 # ZFS dataset, a thin and a thick logical volume, and does with zeebe-snap what an admin would: backs them up, loses them, and
-# brings them back. What came back is in DIR/out-N.tar.
+# brings them back. What came back is in DIR/restored-N.tar. Then the first loses its whole pool, and comes back out of what was
+# sent to another; that is in DIR/extracted-0.tar.
 #
 #   carry.sh ZEEBE-SNAP DIR
 set -euo pipefail
@@ -15,6 +16,7 @@ close() {
   trap '' INT TERM HUP
   for node in 2 1; do umount "$rig/srv/$node"; done
   zpool destroy -f "$name"
+  zpool destroy -f "$name-other"
   vgremove -q -ff -y "$name" >/dev/null
   [[ ! ${loop:-} ]] || losetup -d "$loop"
   rm -rf --one-file-system "$rig"
@@ -22,8 +24,9 @@ close() {
 }
 trap close EXIT
 
-truncate -s 3G "$rig/zeebesnaptest-pool" "$rig/zeebesnaptest-group"
+truncate -s 3G "$rig"/zeebesnaptest-{pool,other,new,group}
 zpool create -m none "$name" "$rig/zeebesnaptest-pool"
+zpool create -m none "$name-other" "$rig/zeebesnaptest-other"
 loop=$(losetup --find --show "$rig/zeebesnaptest-group")
 vgcreate -q "$name" "$loop"
 lvcreate -q -y -T -L 1G -Zn "$name/pool"
@@ -54,13 +57,30 @@ snap() {
   "$program" --cluster "$rig/cluster.toml" --state-dir "$rig/state" "$@"
 }
 
+# pack NODE NAME: what its data directory holds, into DIR/NAME-NODE.tar
+pack() {
+  tar -C "$rig/srv/$1" --xattrs --exclude=./.zeebe-snap --exclude=./lost+found -cf "$dir/$2-$1.tar" .
+}
+
+# Everything below the data directory of the first, each with its digest.
+listed() { snap tree digest --list "$rig/srv/0" | tail -n +2; }
+
 snap check
 snap backup
 snap verify latest
+snapshot=zeebe-snap-$(snap list --json | jq -r '.sets[0].set')
+snap stream send "$rig/srv/0" "$snapshot" --to "zfs:$name-other/carried"
 for node in 0 1 2; do
   find "$rig/srv/$node" -mindepth 1 -maxdepth 1 ! -name .zeebe-snap ! -name lost+found -exec rm -rf {} +
 done
 snap restore latest --yes --no-start
-for node in 0 1 2; do
-  tar -C "$rig/srv/$node" --xattrs --exclude=./.zeebe-snap --exclude=./lost+found -cf "$dir/out-$node.tar" .
-done
+for node in 0 1 2; do pack "$node" restored; done
+listed >"$rig/restored"
+
+zpool destroy -f "$name"
+zpool create -m none "$name" "$rig/zeebesnaptest-new"
+zfs create -o "mountpoint=$rig/srv/0" "$name/data"
+snap stream list "zfs:$name-other/carried"
+snap stream extract "zfs:$name-other/carried" "$snapshot" "$rig/srv/0"
+listed | diff "$rig/restored" -
+pack 0 extracted

@@ -7,6 +7,9 @@
 #[path = "../tree/volume.rs"]
 mod volume;
 
+mod extracting;
+mod landed;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -16,6 +19,13 @@ use serde_json::json;
 use volume::{apart, tool, volume};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_zeebe-snap");
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.env("COLUMNS", "100").args(arguments);
+    command.stdin(Stdio::null());
+    command
+}
 
 /// A data directory with two snapshots of ours, and a place on another disk.
 struct World {
@@ -65,15 +75,16 @@ impl World {
         tool(snapshot.arg(&self.data).arg(store.join(name)));
     }
 
-    /// `zeebe-snap stream VERB`.
+    /// `zeebe-snap stream VERB`; what is sent is of the data directory.
     fn stream(&self, verb: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
-        command.env("COLUMNS", "100").arg("stream").arg(verb);
-        if verb == "send" {
-            command.arg(&self.data);
+        match verb {
+            "send" => self.send_from(&self.data, arguments),
+            _ => program(&[&["stream", verb], arguments].concat()),
         }
-        command.args(arguments).stdin(Stdio::null());
-        command
+    }
+
+    fn send_from(&self, from: &Path, arguments: &[&str]) -> Command {
+        program(&[&["stream", "send", from.to_str().unwrap()], arguments].concat())
     }
 
     fn place(&self) -> &str {
@@ -97,6 +108,7 @@ impl World {
                 .into_owned()
         };
         let said = plain(&said, "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID");
+        let said = plain(&said, r"\b[0-9a-f]{64}\b", "DIGEST");
         let said = plain(&said, r"[0-9.]+ \w?i?B/s", "RATE");
         let said = plain(&said, r"(bytes  +)\d+ \([0-9.]+ \w+, ", "${1}N (SIZE, ");
         let said = plain(&said, r"about [0-9.]+ \w+", "about SIZE");

@@ -5,6 +5,7 @@
 //! Must not know how the captured tree came to be, nor whose it is.
 
 pub(crate) mod entries;
+mod fill;
 mod obstacles;
 mod room;
 mod stands;
@@ -25,6 +26,7 @@ use crate::{
     VolumeId, btrfs,
 };
 use entries::{Journal, Listing};
+pub use fill::{Fill, Filled};
 pub use room::weigh;
 pub use stands::{Stands, folder};
 use steps::{Folders, Steps};

@@ -2,36 +2,39 @@
 //!
 //! It must not know what a stream consists of, nor what is in the snapshots.
 
+mod destroy;
 mod dump;
+mod extract;
+mod landed;
+mod list;
 mod rate;
 mod receive;
 mod send;
+mod side;
 
 use std::fs::File;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use zeebe_snap_backends::host::Host;
 use zeebe_snap_backends::stream::pipe::Flow;
 use zeebe_snap_backends::stream::{self, Landing, Point, Shipment};
-use zeebe_snap_backends::{Action, Obstacle};
+use zeebe_snap_backends::{Action, Obstacle, SnapName};
 
-use super::{absolute, print, print_json};
+use super::{absolute, interruption, print, print_json};
 use crate::exit::Exit;
 use crate::report::progress::Progress;
 use crate::report::table::bytes;
 use crate::report::tell;
 use rate::Rate;
 
-/// Send, receive and explain streams of snapshots, whatever is in them
+/// Send and receive snapshots, and take care of what has landed, whatever is in them
 #[derive(Debug, Args)]
 pub struct Stream {
     #[command(subcommand)]
@@ -42,6 +45,9 @@ pub struct Stream {
 enum Verb {
     Send(send::Send),
     Receive(receive::Receive),
+    List(list::List),
+    Extract(extract::Extract),
+    Destroy(destroy::Destroy),
     Dump(dump::Dump),
 }
 
@@ -50,6 +56,9 @@ impl Stream {
         match self.verb {
             Verb::Send(verb) => verb.run(),
             Verb::Receive(verb) => verb.run(),
+            Verb::List(verb) => verb.run(),
+            Verb::Extract(verb) => verb.run(),
+            Verb::Destroy(verb) => verb.run(),
             Verb::Dump(verb) => verb.run(),
         }
     }
@@ -74,11 +83,7 @@ impl Manner {
         of: Option<u64>,
         work: impl FnOnce(&Flow<'_>) -> T,
     ) -> Result<T> {
-        let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&interrupted))
-                .context("listen for signals")?;
-        }
+        let interrupted = interruption()?;
         let progress = Progress::new();
         progress.say(what);
         let result = work(&Flow {
@@ -93,6 +98,17 @@ impl Manner {
 
 /// The place that `text` names. A path has a slash in front, or a dot and a slash.
 fn landing(host: &Host, text: &str) -> Result<Box<dyn Landing>> {
+    place(host, text)?.with_context(|| {
+        let hint = match Path::new(text).exists() && !text.starts_with(['.', '/']) {
+            true => format!("give a path with a slash, as ./{text}"),
+            false => "give a folder on btrfs, a ZFS dataset, or a name in a thin pool of LVM, as vg0/pool/broker-0".to_owned(),
+        };
+        format!("no streams land at {text:?}\n  Hint: {hint}.")
+    })
+}
+
+/// The same, if it names one.
+fn place(host: &Host, text: &str) -> Result<Option<Box<dyn Landing>>> {
     let place = match text.starts_with('.') {
         true => {
             let path = absolute(text.into())?;
@@ -103,13 +119,11 @@ fn landing(host: &Host, text: &str) -> Result<Box<dyn Landing>> {
         }
         false => text.to_owned(),
     };
-    stream::landing(host, &place)?.with_context(|| {
-        let hint = match Path::new(text).exists() && !text.starts_with(['.', '/']) {
-            true => format!("give a path with a slash, as ./{text}"),
-            false => "give a folder on btrfs, a ZFS dataset, or a name in a thin pool of LVM, as vg0/pool/broker-0".to_owned(),
-        };
-        format!("no streams land at {text:?}\n  Hint: {hint}.")
-    })
+    Ok(stream::landing(host, &place)?)
+}
+
+fn snap_name(text: &str) -> Result<SnapName, String> {
+    SnapName::try_from(text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// Our standard output or input as what tools take.
@@ -125,6 +139,26 @@ fn opened(fd: &(impl AsFd + IsTerminal), what: &str, instead: &str) -> Result<Fi
 fn opened_whatever(fd: &impl AsFd, what: &str) -> Result<File> {
     let fd = fd.as_fd().try_clone_to_owned();
     Ok(File::from(fd.with_context(|| format!("open {what}"))?))
+}
+
+fn point_json(point: &Point) -> Value {
+    json!({ "name": point.name, "identity": point.identity })
+}
+
+/// The commands that would be run, one a line.
+fn commands(actions: &[Action]) -> Vec<String> {
+    let lines = actions.iter().map(Action::to_string);
+    lines
+        .flat_map(|lines| lines.lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect()
+}
+
+/// The same, for people.
+fn lines_text(lines: &[String]) -> String {
+    lines
+        .iter()
+        .map(|line| format!("       {line}\n"))
+        .collect()
 }
 
 fn refused(verb: &str, json: bool, found: &[Obstacle]) -> Result<Exit> {
@@ -153,7 +187,7 @@ struct Story<'a> {
 impl Story<'_> {
     /// The lines that would be run.
     fn lines(&self, before: &[Action], sender: &str, receiver: &str) -> Vec<String> {
-        let mut lines: Vec<String> = before.iter().map(Action::to_string).collect();
+        let mut lines = commands(before);
         lines.push(format!("{sender} | {receiver}"));
         lines
     }
@@ -165,14 +199,11 @@ impl Story<'_> {
             print_json(&document)?;
         } else {
             let about = self.estimate.map(|it| format!(" (about {})", bytes(it)));
-            let lines: String = lines
-                .iter()
-                .map(|line| format!("       {line}\n"))
-                .collect();
             print(&format!(
-                "Would {}{}:\n{lines}",
+                "Would {}{}:\n{}",
                 self.sentence(),
-                about.unwrap_or_default()
+                about.unwrap_or_default(),
+                lines_text(lines)
             ))?;
         }
         Ok(Exit::Done)
@@ -215,13 +246,12 @@ impl Story<'_> {
     }
 
     fn json(&self, result: &str) -> Value {
-        let point = |point: &Point| json!({ "name": point.name, "identity": point.identity });
         json!({
             "format": 1,
             "verb": self.verb,
             "result": result,
-            "snapshot": point(&self.shipment.of),
-            "base": self.shipment.base.as_ref().map(point),
+            "snapshot": point_json(&self.shipment.of),
+            "base": self.shipment.base.as_ref().map(point_json),
             "resumed": self.shipment.resume.is_some(),
             "from": self.from,
             "to": self.to,

@@ -1,17 +1,18 @@
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::json;
 use zeebe_snap_backends::host::Host;
 use zeebe_snap_backends::stream::pipe::{self, Receiver};
-use zeebe_snap_backends::stream::{self, Agreement, Point, Shipment, Stream, agree};
-use zeebe_snap_backends::{DRIVERS, Label, Landing, Obstacle, SnapName, Volume};
+use zeebe_snap_backends::stream::{self, Agreement, Point, Shipment, agree};
+use zeebe_snap_backends::{Label, Landing, Obstacle, SnapName};
 
-use super::{Manner, Story, landing, opened, refused};
-use crate::cmd::{absolute, print, print_json};
+use super::side::Side;
+use super::{Manner, Story, landing, opened, point_json, refused, snap_name};
+use crate::cmd::{print, print_json};
 use crate::exit::Exit;
 
 const MORE: &str = "\
@@ -27,9 +28,9 @@ const MORE: &str = "\
 #[derive(Debug, Args)]
 #[command(after_help = MORE)]
 pub struct Send {
-    /// The data directory that the snapshot is of
-    #[arg(value_name = "DIR")]
-    data: PathBuf,
+    /// The data directory that the snapshot is of, or the place where it has landed
+    #[arg(value_name = "FROM")]
+    from: PathBuf,
     /// The name of the snapshot, as `zeebe-snap-20261123T014500Z`
     #[arg(value_name = "SNAPSHOT", value_parser = snap_name)]
     name: SnapName,
@@ -46,34 +47,20 @@ pub struct Send {
     json: bool,
 }
 
-fn snap_name(text: &str) -> Result<SnapName, String> {
-    SnapName::try_from(text.to_owned()).map_err(|error| error.to_string())
-}
-
 const VERB: &str = "stream send";
-
-/// The side that sends.
-struct Side<'a> {
-    stream: &'a dyn Stream,
-    title: String,
-}
 
 impl Send {
     pub fn run(self) -> Result<Exit> {
         let host = Host::new(&[]);
-        let volume = volume(&host, &self.data)?;
-        let title = volume.id().title;
-        let Some(stream) = volume.stream() else {
-            bail!("{title} has no streams\n  Hint: `zeebe-snap tree clone` copies its tree.");
-        };
-        let from = Side { stream, title };
-        let (of, label) = match self.find(&host, &*volume, &self.name)? {
+        let from = Side::of(&host, &self.from)?;
+        from.stream()?;
+        let (of, label) = match from.find(&host, &self.name)? {
             Ok(found) => found,
             Err(why) => return refused(VERB, self.json, &[why]),
         };
         let base = match &self.base {
             None => None,
-            Some(base) => match self.find(&host, &*volume, base)? {
+            Some(base) => match from.find(&host, base)? {
                 Ok((base, _)) => Some(base),
                 Err(why) => return refused(VERB, self.json, &[why]),
             },
@@ -87,54 +74,16 @@ impl Send {
         }
     }
 
-    /// A snapshot of ours; or why there is none of that name.
-    fn find(
-        &self,
-        host: &Host,
-        volume: &dyn Volume,
-        name: &SnapName,
-    ) -> Result<Result<(Point, Label), Obstacle>> {
-        let title = volume.id().title;
-        let obstacle = |what, why: &str, todo: String| {
-            Ok(Err(Obstacle {
-                what,
-                why: why.to_owned(),
-                todo,
-            }))
-        };
-        let found = volume.find(host, name)?;
-        let Some(found) = found else {
-            let all = volume.list(host)?;
-            let names: Vec<&str> = all.iter().map(|it| it.name.as_str()).collect();
-            return obstacle(
-                format!("{title} has no snapshot {name}"),
-                "only what is there can be sent",
-                match names[..] {
-                    [] => "it has none at all".to_owned(),
-                    _ => format!("it has {}", names.join(", ")),
-                },
-            );
-        };
-        match &found.label {
-            Some(label) => Ok(Ok((Point::of(&found), label.clone()))),
-            None => obstacle(
-                format!("the snapshot {name} of {title} is not one of ours"),
-                "whoever made it may remove it at any time",
-                "send one that zeebe-snap took".to_owned(),
-            ),
-        }
-    }
-
     fn to_place(
         &self,
         host: &Host,
-        from: &Side<'_>,
+        from: &Side,
         landing: &dyn Landing,
         of: &Point,
         base: Option<Point>,
         label: &Label,
     ) -> Result<Exit> {
-        let stream = from.stream;
+        let stream = from.stream()?;
         let mut points = stream.points(host)?;
         if let Some(base) = &base {
             points.retain(|it| it == base || it == of);
@@ -172,7 +121,7 @@ impl Send {
         let story = Story {
             verb: VERB,
             shipment: &shipment,
-            from: &from.title,
+            from: &from.title(),
             to: &landing.id().title,
             estimate,
         };
@@ -201,7 +150,7 @@ impl Send {
                 "format": 1,
                 "verb": VERB,
                 "result": "unchanged",
-                "snapshot": { "name": of.name, "identity": of.identity },
+                "snapshot": point_json(of),
                 "to": to,
             }))?,
             false => print(&format!("{to} has {} already, whole.\n", of.name))?,
@@ -212,11 +161,11 @@ impl Send {
     fn to_standard_output(
         &self,
         host: &Host,
-        from: &Side<'_>,
+        from: &Side,
         of: Point,
         base: Option<Point>,
     ) -> Result<Exit> {
-        let stream = from.stream;
+        let stream = from.stream()?;
         let shipment = Shipment {
             of,
             base,
@@ -229,7 +178,7 @@ impl Send {
         let story = Story {
             verb: VERB,
             shipment: &shipment,
-            from: &from.title,
+            from: &from.title(),
             to: "standard output",
             estimate: stream.estimate(host, &shipment)?,
         };
@@ -253,21 +202,4 @@ impl Send {
         })??;
         Ok(Exit::Done)
     }
-}
-
-/// The volume that holds `data`.
-fn volume(host: &Host, data: &Path) -> Result<Box<dyn Volume>> {
-    let dir = match std::fs::canonicalize(data) {
-        Ok(dir) => dir,
-        // One that is gone may have snapshots.
-        Err(_) => absolute(data.to_owned())?,
-    };
-    for driver in DRIVERS {
-        if let Some(volume) = driver.detect(host, &dir)? {
-            return Ok(volume);
-        }
-    }
-    None.with_context(|| {
-        format!("{dir:?} is on no volume that is known\n  Hint: give a data directory that exists.")
-    })
 }

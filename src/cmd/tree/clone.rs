@@ -1,16 +1,14 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use zeebe_snap_backends::tree::{self, Cloned, Pass};
 
 use super::{Threads, left_out, with_hint};
-use crate::cmd::{absolute, path_json, print, print_json};
+use crate::cmd::{absolute, interruption, path_json, print, print_json};
 use crate::exit::Exit;
 use crate::report::progress::Progress;
 use crate::report::table::bytes;
@@ -54,11 +52,7 @@ impl Clone {
         if self.dry_run {
             return self.plan();
         }
-        let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&interrupted))
-                .context("listen for signals")?;
-        }
+        let interrupted = interruption()?;
         let progress = Progress::new();
         progress.say(format!("clone {:?}", self.from));
         let done = |bytes| progress.hashed(bytes);

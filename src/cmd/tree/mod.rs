@@ -77,7 +77,7 @@ fn left_out(sockets: &[TreePath]) -> String {
 }
 
 /// What a person can do about it.
-fn with_hint(error: TreeError) -> anyhow::Error {
+pub(super) fn with_hint(error: TreeError) -> anyhow::Error {
     let hint = match &error {
         TreeError::Changed { .. } => "stop whoever writes there, or take a snapshot of it",
         TreeError::OtherVolume { .. } => "unmount it, or work on it by itself",
