@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::active::Active;
 use super::names;
 use super::report::{Report, Row};
-use crate::cmd::{Cmd, System};
+use crate::cmd::{Cmd, RunError, System};
 use crate::name::{SnapName, StageName};
 use crate::stream::{Form, Landed, Point, Whole};
 use crate::{Obstacle, Result};
@@ -40,10 +40,13 @@ impl Place {
         })
     }
 
-    /// Whether the pool is one, and there.
+    /// Whether the pool is one, and there. Where LVM is not installed there is none.
     pub fn is_in_a_pool(&self, sys: &dyn System) -> Result<bool> {
-        let said = sys.run(&Cmd::new("vgs").args(["--noheadings", "-o", "vg_name"]))?;
-        let groups = String::from_utf8_lossy(&said);
+        let groups = match sys.run(&Cmd::new("vgs").args(["--noheadings", "-o", "vg_name"])) {
+            Err(RunError::Start { .. }) => return Ok(false),
+            said => said?,
+        };
+        let groups = String::from_utf8_lossy(&groups);
         if !groups.lines().any(|name| name.trim() == self.vg) {
             return Ok(false);
         }

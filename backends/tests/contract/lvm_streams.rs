@@ -8,7 +8,7 @@ use zeebe_snap_backends::host::Host;
 use zeebe_snap_backends::stream::blocks::read::{Reader, Record};
 use zeebe_snap_backends::stream::blocks::{Holds, Totals};
 use zeebe_snap_backends::stream::pipe::Flow;
-use zeebe_snap_backends::stream::{Landing, Shipment, Whole as All, ship};
+use zeebe_snap_backends::stream::{self, Landing, Shipment, Whole as All, ship};
 use zeebe_snap_backends::{Action, Cmd, Label, Obstacle, RunError, SnapName, System};
 
 use super::faults::says;
@@ -164,6 +164,10 @@ fn thin_tools_that_are_missing_are_in_the_way() {
         says(what, &[tool]);
         says(todo, &["thin-provisioning-tools", "archive"]);
     }
+    // With no LVM at all it is no place, which somebody else may know.
+    let place = sides.fixture.place("further");
+    let found = stream::landing(&Without(host(), "vgs"), &place).unwrap();
+    assert!(found.is_none(), "{found:?}");
 }
 
 /// All that is in a stream from the first to the second.
