@@ -186,6 +186,9 @@ trait Fixture: Sized {
     /// What is mounted at another place, too, cannot change places at all.
     const ALONE: bool = false;
 
+    /// Bytes of a new volume that hold zeros: they are counted where it is estimated how much flows, and do not flow.
+    const ZEROS: u64 = 0;
+
     /// How what changes it can be cut.
     const CUT: Cut = Cut::Calls;
 

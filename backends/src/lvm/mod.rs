@@ -6,15 +6,20 @@
 //! asked what there is (room `report`), and never repaired; none of its commands is ever killed. Must not know sets or
 //! brokers: what a label says is its writer's business.
 
+mod active;
 mod attach;
 mod beside;
 mod cow;
+mod landing;
+mod metadata;
 mod names;
 mod origin;
 mod place;
 mod pool;
 mod report;
 mod seat;
+mod standing;
+mod stream;
 mod tags;
 mod whole;
 mod within;
@@ -24,14 +29,18 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::cmd::{Cmd, System};
-use crate::{Driver, Error, Result, Volume, VolumeId, mounts};
+use crate::{Driver, Error, Landing, Result, Volume, VolumeId, mounts};
 use origin::{Kind, Origin};
+use standing::Place;
 use whole::Whole;
 use within::Within;
 
 /// The driver.
 #[derive(Debug)]
 pub struct Lvm;
+
+/// There while the kernel has device-mapper.
+const MODULE: &str = "/sys/module/dm_mod";
 
 /// How a data directory lies on a logical volume; what a [`VolumeId`] says in detail.
 #[derive(Debug, Serialize, Deserialize)]
@@ -66,16 +75,30 @@ impl Driver for Lvm {
     }
 
     fn open(&self, id: &VolumeId) -> Result<Box<dyn Volume>> {
-        let detail: Detail =
-            serde_json::from_value(id.detail.clone()).map_err(|error| Error::Id {
-                backend: id.backend.clone(),
-                why: error.to_string(),
-            })?;
-        Ok(match detail {
+        Ok(match read(id)? {
             Detail::Whole(whole) => whole,
             Detail::Within(within) => within,
         })
     }
+
+    fn landing(&self, sys: &dyn System, place: &str) -> Result<Option<Box<dyn Landing>>> {
+        match Place::of(place).filter(|_| Path::new(MODULE).exists()) {
+            Some(place) if place.is_in_a_pool(sys)? => Ok(Some(Box::new(place))),
+            _ => Ok(None),
+        }
+    }
+
+    fn open_landing(&self, id: &VolumeId) -> Result<Box<dyn Landing>> {
+        Ok(Box::new(read::<Place>(id)?))
+    }
+}
+
+/// What `id` says in detail.
+fn read<T: serde::de::DeserializeOwned>(id: &VolumeId) -> Result<T> {
+    serde_json::from_value(id.detail.clone()).map_err(|error| Error::Id {
+        backend: id.backend.clone(),
+        why: error.to_string(),
+    })
 }
 
 /// The id of what `detail` says.

@@ -24,18 +24,32 @@ fn doubled(name: &str) -> usize {
 pub fn of(vg: &str, name: &str, lineage: &str) -> String {
     let short: String = lineage.chars().filter(|c| *c != '-').take(SHORT).collect();
     let plain = format!("{name}.{short}");
-    // "snapshot…", "pvmove…" and "…_tmeta…" are LVM's, and there are more with every release (lvm(8)).
-    let is_lvms = name.contains('_')
-        || ["snapshot", "pvmove"]
-            .iter()
-            .any(|word| name.starts_with(word));
-    match !is_lvms && fits(vg, &plain) {
+    match is_free(vg, &plain) {
         true => plain,
-        false => {
-            let hash = blake3::hash(name.as_bytes()).to_hex();
-            format!("zs.{}.{short}", &hash[..16])
-        }
+        false => format!("{}.{short}", hashed(name)),
     }
+}
+
+/// The name in the group `vg` of what lands as `name` in the place `place`.
+pub fn landed(vg: &str, name: &str, place: &str) -> String {
+    let plain = format!("{name}.{place}");
+    match is_free(vg, &plain) {
+        true => plain,
+        false => hashed(&plain),
+    }
+}
+
+fn hashed(name: &str) -> String {
+    let hash = blake3::hash(name.as_bytes()).to_hex();
+    format!("zs.{}", &hash[..16])
+}
+
+/// Whether LVM takes such a name. "snapshot…", "pvmove…" and "…_tmeta…" are its own, and there are more with every release
+/// (lvm(8)).
+fn is_free(vg: &str, name: &str) -> bool {
+    let mut words = ["snapshot", "pvmove"].iter();
+    let is_lvms = name.contains('_') || words.any(|word| name.starts_with(word));
+    !is_lvms && fits(vg, name)
 }
 
 fn fits(vg: &str, name: &str) -> bool {
@@ -89,6 +103,11 @@ pub fn node(vg: &str, name: &str) -> PathBuf {
     Path::new("/dev").join(vg).join(name)
 }
 
+/// Where the device of that name is.
+pub fn mapper(device: &str) -> PathBuf {
+    Path::new("/dev/mapper").join(device)
+}
+
 /// The uuid as LVM writes it, of a device's: "LVM-", the group's, the volume's. `None` where it is no whole volume's.
 pub fn uuid(device: &str) -> Option<String> {
     let both = device.strip_prefix("LVM-")?;
@@ -126,6 +145,15 @@ mod tests {
             let hashed = of("vg0", name, LINEAGE);
             assert!(hashed.starts_with("zs.") && hashed.len() == 28, "{hashed}");
             assert_ne!(hashed, of("vg0", &format!("{name}x"), LINEAGE));
+        }
+        assert_eq!(
+            landed("vg0", "zeebe-snap-1", "node-0"),
+            "zeebe-snap-1.node-0"
+        );
+        for (name, place) in [("zeebe-snap-1", "node_0"), (&long, &long)] {
+            let hashed = landed("vg0", name, place);
+            assert!(hashed.starts_with("zs.") && hashed.len() == 19, "{hashed}");
+            assert_ne!(hashed, landed("vg0", name, &format!("{place}x")));
         }
         let longest = "x".repeat(80);
         assert!(of("vg0", &longest, LINEAGE).starts_with(&longest));

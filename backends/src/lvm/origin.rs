@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::active::Active;
 use super::attach::{self, Reader};
 use super::report::{Report, Row};
 use super::{cow, names, place, pool, tags};
@@ -106,26 +107,28 @@ impl Origin {
         self.has(row) && name.is_some_and(|name| row.name == self.name_of(name))
     }
 
-    /// What has our name and not our tags, or can be written to, is somebody else's.
+    /// The snapshot that has that row. What has our name and not our tags, or can be written to, is somebody else's.
+    pub fn snapshot_in(&self, row: &Row) -> Option<Snapshot> {
+        let ours = row.marks.snapshot.as_deref().filter(|_| self.is_ours(row));
+        let at_our_name = names::plain(&row.name, &self.lineage);
+        let beside = row.marks.staged.is_some() || !row.marks.kept.is_empty();
+        let name = ours.or(at_our_name.filter(|_| !beside))?;
+        Some(Snapshot {
+            name: SnapName::try_from(name.to_owned()).ok()?,
+            identity: row.uuid.clone(),
+            label: ours
+                .filter(|_| row.is_frozen())
+                .map(|_| row.marks.label.clone()),
+        })
+    }
+
     pub fn list(&self, sys: &dyn System) -> Result<Vec<Snapshot>> {
-        let snapshot = |row: &Row| -> Option<Snapshot> {
-            let ours = row.marks.snapshot.as_deref().filter(|_| self.is_ours(row));
-            let at_our_name = names::plain(&row.name, &self.lineage);
-            let beside = row.marks.staged.is_some() || !row.marks.kept.is_empty();
-            let name = ours.or(at_our_name.filter(|_| !beside))?;
-            Some(Snapshot {
-                name: SnapName::try_from(name.to_owned()).ok()?,
-                identity: row.uuid.clone(),
-                label: ours
-                    .filter(|_| row.is_frozen())
-                    .map(|_| row.marks.label.clone()),
-            })
-        };
         let report = self.report(sys)?;
         for row in report.rows.iter().filter(|row| self.is_ours(row)) {
             cow::warn(self, row);
         }
-        let mut found: Vec<Snapshot> = report.rows.iter().filter_map(snapshot).collect();
+        let snapshots = report.rows.iter().filter_map(|row| self.snapshot_in(row));
+        let mut found: Vec<Snapshot> = snapshots.collect();
         found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
     }
@@ -151,9 +154,11 @@ impl Origin {
     /// How what has this name in the group is read.
     pub fn read(&self, name: &str, part: PathBuf) -> View {
         let reader = Reader {
-            vg: self.vg.clone(),
-            name: name.to_owned(),
-            fstype: self.fstype.clone(),
+            active: Active {
+                vg: self.vg.clone(),
+                name: name.to_owned(),
+            },
+            fstype: Some(self.fstype.clone()),
             kind: self.kind,
         };
         View::attached(Arc::new(reader), part)
@@ -161,7 +166,7 @@ impl Origin {
 
     /// What is in the way of a snapshot.
     pub fn obstacles(&self, sys: &dyn System) -> Result<Vec<Obstacle>> {
-        if let Some(obstacle) = self.name_obstacle() {
+        if let Some(obstacle) = name_obstacle(&self.vg) {
             return Ok(vec![obstacle]);
         }
         match self.kind {
@@ -169,15 +174,15 @@ impl Origin {
             Kind::Thick => cow::obstacles(sys, self),
         }
     }
+}
 
-    fn name_obstacle(&self) -> Option<Obstacle> {
-        (!names::fit(&self.vg)).then(|| Obstacle {
-            what: format!("the volume group's name {} is too long", self.vg),
-            why: "the names of snapshots have to fit beside it".to_owned(),
-            todo: "vgrename it to one of less than 80 characters (a hyphen counts twice)"
-                .to_owned(),
-        })
-    }
+/// What is in the way of names of ours in the group `vg`.
+pub fn name_obstacle(vg: &str) -> Option<Obstacle> {
+    (!names::fit(vg)).then(|| Obstacle {
+        what: format!("the volume group's name {vg} is too long"),
+        why: "the names of snapshots have to fit beside it".to_owned(),
+        todo: "vgrename it to one of less than 80 characters (a hyphen counts twice)".to_owned(),
+    })
 }
 
 /// Removes one, active or not; one in use is left.

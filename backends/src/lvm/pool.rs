@@ -17,12 +17,13 @@ const LOWEST_THRESHOLD: f64 = 50.0;
 /// What is in the way of a snapshot of `origin`, or of one of its snapshots.
 pub fn obstacles(sys: &dyn System, origin: &Origin) -> Result<Vec<Obstacle>> {
     let report = origin.report(sys)?;
-    let pool = pool_of(origin, &report)?;
-    let lv = origin.lv(&pool.name);
-    if let Some(obstacle) = sick(pool, &lv) {
-        return Ok(vec![obstacle]);
-    }
-    if let Some(obstacle) = out_of_step(sys, &origin.vg, pool)? {
+    in_pool(sys, &origin.vg, pool_of(origin, &report)?)
+}
+
+/// What is in the way of another volume in `pool` of the group `vg`.
+pub fn in_pool(sys: &dyn System, vg: &str, pool: &Row) -> Result<Vec<Obstacle>> {
+    let lv = format!("{vg}/{}", pool.name);
+    if let Some(obstacle) = not_well(sys, vg, pool)? {
         return Ok(vec![obstacle]);
     }
     let used = [pool.data_percent, pool.metadata_percent];
@@ -56,6 +57,14 @@ pub fn obstacles(sys: &dyn System, origin: &Origin) -> Result<Vec<Obstacle>> {
     Ok(found)
 }
 
+/// What is in the way of any change to `pool`.
+pub fn not_well(sys: &dyn System, vg: &str, pool: &Row) -> Result<Option<Obstacle>> {
+    match sick(pool, &format!("{vg}/{}", pool.name)) {
+        Some(obstacle) => Ok(Some(obstacle)),
+        None => out_of_step(sys, vg, pool),
+    }
+}
+
 /// The pool that `origin` is in.
 fn pool_of<'a>(origin: &Origin, report: &'a Report) -> Result<&'a Row> {
     let pool = report.of(&origin.uuid).and_then(|row| row.pool.as_deref());
@@ -77,8 +86,7 @@ pub fn room(
 ) -> Result<Option<Obstacle>> {
     let report = origin.report(sys)?;
     let pool = pool_of(origin, &report)?;
-    let used = pool.data_percent.unwrap_or_default() / 100.0;
-    let free = (pool.size as f64 * (1.0 - used)) as u64;
+    let free = free(pool.size, pool.data_percent);
     Ok((bytes > free).then(|| Obstacle {
         what: format!(
             "{from} holds {} MiB, and thin pool {} has {} MiB free",
@@ -92,6 +100,44 @@ pub fn room(
             origin.lv(&pool.name)
         ),
     }))
+}
+
+/// Whether what a stream of about `bytes` writes finds room in `pool` of the group `vg`, with what has to be known of it.
+pub fn room_for_stream(vg: &str, pool: &Row, bytes: u64) -> Vec<Obstacle> {
+    let lv = format!("{vg}/{}", pool.name);
+    let chunks = bytes.div_ceil(pool.chunk_size.max(1));
+    let parts = [
+        (bytes, pool.size, pool.data_percent, "", "lvextend -L +SIZE"),
+        (
+            chunks * METADATA_OF_A_CHUNK,
+            pool.metadata_size,
+            pool.metadata_percent,
+            " of metadata",
+            "lvextend --poolmetadatasize +SIZE",
+        ),
+    ];
+    let short = parts
+        .into_iter()
+        .map(|(needs, size, used, what, todo)| (needs, free(size, used), what, todo))
+        .filter(|(needs, free, ..)| needs > free);
+    short
+        .map(|(needs, free, what, todo)| Obstacle {
+            what: format!(
+                "thin pool {lv} has {} MiB{what} free, and about {} MiB will come",
+                free >> 20,
+                needs >> 20
+            ),
+            why: "when a pool is full all that is written to any volume in it fails".to_owned(),
+            todo: format!("{todo} {lv}; or remove snapshots; or receive elsewhere"),
+        })
+        .collect()
+}
+
+/// Bytes of metadata for a chunk that is mapped, as thin-provisioning.txt of the kernel has it.
+const METADATA_OF_A_CHUNK: u64 = 48;
+
+fn free(size: u64, used: Option<f64>) -> u64 {
+    (size as f64 * (1.0 - used.unwrap_or_default() / 100.0)) as u64
 }
 
 /// LVM wants 4 MiB free, or a quarter if that is less (pool_metadata_min_threshold() in its source).
@@ -118,17 +164,10 @@ fn sick(pool: &Row, lv: &str) -> Option<Obstacle> {
 
 /// LVM and the kernel count the changes of a pool; where the two differ LVM refuses to change it.
 fn out_of_step(sys: &dyn System, vg: &str, pool: &Row) -> Result<Option<Obstacle>> {
-    let device = names::device(vg, &pool.name, "-tpool");
-    let cmd = Cmd::new("dmsetup").args(["status", "--target", "thin-pool", &device]);
-    let answer = sys.run(&cmd)?;
-    let kernels = transaction(&answer).ok_or_else(|| Error::Answer {
-        cmd: cmd.to_string(),
-        line: String::from_utf8_lossy(&answer).chars().take(200).collect(),
-        expected: "… thin-pool TRANSACTION …",
-    })?;
+    // One that has failed says no number; LVM says that it has.
+    let kernels = status(sys, vg, pool)?.map(|it| it.transaction);
     let lvms = pool.transaction;
     let name = &pool.name;
-    // One that has failed says no number; LVM says that it has.
     Ok((kernels.is_some() && kernels != lvms).then(|| Obstacle {
         what: format!(
             "thin pool {vg}/{name} is at transaction {}, and LVM expects {}",
@@ -140,15 +179,49 @@ fn out_of_step(sys: &dyn System, vg: &str, pool: &Row) -> Result<Option<Obstacle
     }))
 }
 
+/// What the kernel says of a pool.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Status {
+    /// How many changes it has seen.
+    transaction: u64,
+    /// Whether a snapshot of its metadata is held.
+    pub metadata_held: bool,
+}
+
+/// What the kernel says of `pool`, which is active; `None` where it has failed. One that never had a volume is a device of
+/// its own name (LVM 2.03.16).
+pub fn status(sys: &dyn System, vg: &str, pool: &Row) -> Result<Option<Status>> {
+    let suffix = match pool.transaction {
+        Some(0) => "",
+        _ => "-tpool",
+    };
+    let device = names::device(vg, &pool.name, suffix);
+    let cmd = Cmd::new("dmsetup").args(["status", "--target", "thin-pool", &device]);
+    let answer = sys.run(&cmd)?;
+    parse_status(&answer).ok_or_else(|| Error::Answer {
+        cmd: cmd.to_string(),
+        line: String::from_utf8_lossy(&answer).chars().take(200).collect(),
+        expected: "… thin-pool TRANSACTION …",
+    })
+}
+
 /// Of `dmsetup status` of a thin pool; the inner is `None` where it has failed.
-fn transaction(output: &[u8]) -> Option<Option<u64>> {
+fn parse_status(output: &[u8]) -> Option<Option<Status>> {
     let text = std::str::from_utf8(output).ok()?;
     let mut words = text
         .split_whitespace()
         .skip_while(|word| *word != "thin-pool");
     match words.nth(1)? {
         "Fail" | "Error" => Some(None),
-        number => number.parse().ok().map(Some),
+        number => {
+            let transaction = number.parse().ok()?;
+            // After how much of the metadata is used, and of the data: the block where a snapshot is.
+            let held = words.nth(2)?;
+            Some(Some(Status {
+                transaction,
+                metadata_held: held != "-",
+            }))
+        }
     }
 }
 
@@ -177,9 +250,17 @@ mod tests {
     fn reads_recorded_answers() {
         // `dmsetup status --target thin-pool`, dmsetup 1.02.185, Linux 6.1.
         let status = b"0 1228800 thin-pool 3 119/1024 1033/9600 - rw discard_passdown queue_if_no_space - 256 \n";
-        assert_eq!(transaction(status), Some(Some(3)));
-        assert_eq!(transaction(b"0 1228800 thin-pool Fail\n"), Some(None));
-        assert_eq!(transaction(b"0 1228800 linear\n"), None);
+        let said = |metadata_held| {
+            Some(Some(Status {
+                transaction: 3,
+                metadata_held,
+            }))
+        };
+        assert_eq!(parse_status(status), said(false));
+        let held = b"0 1228800 thin-pool 3 119/1024 1033/9600 121 rw discard_passdown queue_if_no_space - 256 \n";
+        assert_eq!(parse_status(held), said(true));
+        assert_eq!(parse_status(b"0 1228800 thin-pool Fail\n"), Some(None));
+        assert_eq!(parse_status(b"0 1228800 linear\n"), None);
         // `lvmconfig --type full activation/thin_pool_autoextend_threshold`, LVM 2.03.16.
         assert_eq!(
             parse_threshold(b"thin_pool_autoextend_threshold=100\n"),

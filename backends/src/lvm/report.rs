@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 /// What is asked for (lvs(8)). Unknown, as of a volume that is not active, is empty or `-1`.
 const FIELDS: &str = "lv_name,lv_uuid,lv_attr,lv_layout,pool_lv,origin_uuid,lv_size,lv_metadata_size,data_percent,metadata_percent,\
-    transaction_id,lv_device_open,lv_health_status,lv_check_needed,lv_snapshot_invalid,lv_tags,vg_free";
+    transaction_id,thin_id,chunk_size,lv_device_open,lv_health_status,lv_check_needed,lv_snapshot_invalid,lv_tags,vg_free";
 
 /// One logical volume.
 #[derive(Debug, Clone)]
@@ -34,8 +34,12 @@ pub struct Row {
     pub data_percent: Option<f64>,
     /// How much of a thin pool's metadata is.
     pub metadata_percent: Option<f64>,
-    /// Of a thin pool: what LVM believes it has come to.
+    /// Of a thin pool: what LVM believes it has come to; of a volume in it: what it had come to when that was made.
     pub transaction: Option<u64>,
+    /// The number of a thin volume in its pool.
+    pub thin_id: Option<u32>,
+    /// Of a thin pool, in bytes.
+    pub chunk_size: u64,
     /// Whether it is in use; unknown is not.
     pub open: bool,
     /// What is wrong with it, in LVM's words.
@@ -53,6 +57,20 @@ pub struct Row {
 impl Row {
     pub fn is_thin(&self) -> bool {
         self.layout.split(',').any(|word| word == "thin") && self.pool.is_some()
+    }
+
+    pub fn is_pool(&self) -> bool {
+        let mut words = self.layout.split(',');
+        words.any(|word| word == "thin") && words.any(|word| word == "pool")
+    }
+
+    pub fn is_active(&self) -> bool {
+        self.attr.chars().nth(4) == Some('a')
+    }
+
+    /// Of a thin pool: whether what was in a chunk before cannot be seen in it any more.
+    pub fn zeroes(&self) -> bool {
+        self.attr.chars().nth(7) == Some('z')
     }
 
     /// Whether it is a copy-on-write snapshot, of which there can be none.
@@ -126,6 +144,8 @@ struct Said {
     data_percent: String,
     metadata_percent: String,
     transaction_id: String,
+    thin_id: String,
+    chunk_size: String,
     lv_device_open: String,
     lv_health_status: String,
     lv_check_needed: String,
@@ -176,6 +196,8 @@ fn row(said: Said) -> Result<Row, String> {
         data_percent: percent(&said.data_percent)?,
         metadata_percent: percent(&said.metadata_percent)?,
         transaction: number(&said.transaction_id)?,
+        thin_id: number(&said.thin_id)?.and_then(|id| u32::try_from(id).ok()),
+        chunk_size: number(&said.chunk_size)?.unwrap_or_default(),
         open: said.lv_device_open == "1",
         health: some(said.lv_health_status),
         check_needed: said.lv_check_needed == "1",
@@ -208,9 +230,9 @@ mod tests {
                 "pool",
                 "pool_tdata",
                 "pool_tmeta",
-                "restore-1.Y9WPlTCV",
+                "restore-1.u69ZCfWU",
                 "two",
-                "zeebe-snap-1.Y9WPlTCV",
+                "zeebe-snap-1.u69ZCfWU",
             ]
         );
         let data = report.named("data").unwrap();
@@ -219,30 +241,36 @@ mod tests {
         let set = |set: &str| Label::from([("set".to_owned(), set.to_owned())]);
         assert_eq!(data.marks.kept, [("restore-1".to_owned(), set("2"))].into());
 
-        let snapshot = report.of("eMKadh-t45x-nF3v-Xm4B-W8sz-ekWy-DumhE9").unwrap();
+        let snapshot = report.of("m3tkQs-BEHe-NcSx-K5lU-tyd7-h23O-Kzajn9").unwrap();
         assert!(snapshot.is_thin() && !snapshot.open && snapshot.is_frozen());
         assert_eq!(snapshot.marks.label["odd"], "größe");
         assert_eq!(snapshot.marks.volume.as_ref(), Some(&data.uuid));
 
-        let staged = report.named("restore-1.Y9WPlTCV").unwrap();
+        // The number of the change that made it is the one before.
+        assert_eq!((data.thin_id, data.transaction), (Some(1), Some(0)));
+        assert_eq!((snapshot.thin_id, snapshot.transaction), (Some(2), Some(1)));
+
+        let staged = report.named("restore-1.u69ZCfWU").unwrap();
         assert!(!staged.is_frozen());
         assert_eq!(staged.marks.of.as_ref(), Some(&snapshot.uuid));
 
         let pool = report.named("pool").unwrap();
-        assert!(!pool.is_thin() && !pool.check_needed);
+        assert!(pool.is_pool() && !pool.is_thin() && !pool.check_needed);
+        assert!(pool.is_active() && pool.zeroes() && !data.is_pool() && !snapshot.is_active());
+        assert_eq!((pool.chunk_size, pool.thin_id), (65_536, None));
         assert_eq!(
             (pool.data_percent, pool.metadata_percent),
             (Some(10.6), Some(11.43))
         );
         assert_eq!((pool.size, pool.metadata_size), (637_534_208, 4 << 20));
-        assert_eq!((pool.transaction, &pool.health), (Some(9), &None));
+        assert_eq!((pool.transaction, &pool.health), (Some(3), &None));
 
         let two = report.named("two").unwrap();
         assert!(!two.is_thin() && !two.is_copy_on_write() && !two.is_merging());
         let cow = report.named("cow").unwrap();
         assert!(cow.is_copy_on_write() && cow.is_frozen() && !cow.invalid);
         assert_eq!(cow.origin.as_ref(), Some(&two.uuid));
-        assert_eq!((cow.size, cow.vg_free), (46_137_344, 1_241_513_984));
+        assert_eq!((cow.size, cow.vg_free), (46_137_344, 1_237_319_680));
     }
 
     #[test]

@@ -21,6 +21,14 @@ const OF: &str = "zeebe-snap.of=";
 /// The stage that it is kept under, once that has taken its place; and what is to be said of it then.
 const KEPT: &str = "zeebe-snap.kept:";
 
+/// The place where it landed, or is to land.
+const PLACE: &str = "zeebe-snap.place=";
+/// What is being received, by the uuid of what was sent first; and what was, once that was looked at.
+const LANDING: &str = "zeebe-snap.landing=";
+const LANDED: &str = "zeebe-snap.landed=";
+/// On a pool: one of ours holds the snapshot of its metadata, or did when he died.
+pub const HOLDS: &str = "zeebe-snap.holds-metadata";
+
 /// What tags say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks {
@@ -30,6 +38,10 @@ pub struct Marks {
     pub staged: Option<String>,
     pub of: Option<String>,
     pub kept: BTreeMap<String, Label>,
+    pub place: Option<String>,
+    pub landing: Option<String>,
+    pub landed: Option<String>,
+    pub holds: bool,
 }
 
 impl Marks {
@@ -45,6 +57,14 @@ impl Marks {
                 marks.staged = Some(stage);
             } else if let Some(identity) = after(OF) {
                 marks.of = Some(identity);
+            } else if let Some(place) = after(PLACE) {
+                marks.place = Some(place);
+            } else if let Some(identity) = after(LANDING) {
+                marks.landing = unescape(&identity);
+            } else if let Some(identity) = after(LANDED) {
+                marks.landed = unescape(&identity);
+            } else if tag == HOLDS {
+                marks.holds = true;
             } else if let Some(entry) = after(LABEL) {
                 marks.label.extend(read_entry(&entry));
             } else if let Some(kept) = after(KEPT) {
@@ -69,6 +89,32 @@ pub fn of_staged(lineage: &str, stage: &str, identity: &str) -> Vec<String> {
         format!("{STAGED}{stage}"),
         format!("{OF}{identity}"),
     ]
+}
+
+/// Of what is about to land in `place`, and starts from the volume with the uuid `base`.
+pub fn of_landing(
+    place: &str,
+    name: &str,
+    identity: &str,
+    base: Option<&str>,
+    label: &Label,
+) -> Vec<String> {
+    let mut tags = vec![
+        format!("{PLACE}{place}"),
+        format!("{SNAPSHOT}{name}"),
+        landing(identity),
+    ];
+    tags.extend(base.map(|uuid| format!("{OF}{uuid}")));
+    tags.extend(entries(LABEL, label));
+    tags
+}
+
+pub fn landing(identity: &str) -> String {
+    format!("{LANDING}{}", escape(identity))
+}
+
+pub fn landed(identity: &str) -> String {
+    format!("{LANDED}{}", escape(identity))
 }
 
 pub fn of_kept(lineage: &str, stage: &str, label: &Label) -> Vec<String> {
@@ -164,6 +210,8 @@ mod tests {
             of_kept("8jmwpe-t17B", "restore-1", &label()),
             of_kept("8jmwpe-t17B", "undo-2", &Label::new()),
             of_staged("8jmwpe-t17B", "restore-0", "RIRiIf-5qut"),
+            of_landing("node-0", "zeebe-snap-1", "a=b", None, &Label::new()),
+            vec![landed("8jmwpe-t17B"), HOLDS.to_owned()],
             vec!["somebody's".to_owned()],
         ]
         .concat();
@@ -185,6 +233,10 @@ mod tests {
                 ("undo-2".to_owned(), Label::new()),
             ]
             .into(),
+            place: Some("node-0".to_owned()),
+            landing: Some("a=b".to_owned()),
+            landed: Some("8jmwpe-t17B".to_owned()),
+            holds: true,
         };
         assert_eq!(Marks::read(&tags), expected);
     }

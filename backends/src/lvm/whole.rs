@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use super::beside::{Discard, Forget, PutBack};
 use super::origin::Origin;
 use super::seat::{self, Seat};
+use super::stream::{Side, sends};
 use super::{Detail, id, tags};
 use crate::action::Action;
 use crate::cmd::{Cmd, System, quote};
 use crate::mounts::{self, Mount};
 use crate::name::{SnapName, StageName};
 use crate::renaming::{Rename, Renaming, To};
+use crate::stream::{Part, Stream};
 use crate::{
     Kept, Label, Obstacle, Progress, Purpose, Result, Rollback, Snapshot, View, Volume, VolumeId,
     fstab, namespaces,
@@ -61,6 +63,17 @@ impl Whole {
         let tags = tags::of_kept(&self.origin.lineage, stage.as_str(), label);
         let cmd = tags::each(Cmd::new("lvchange"), "--addtag", &tags);
         Action::Run(cmd.arg(self.origin.lv(&self.origin.name)))
+    }
+
+    fn side(&self) -> Side {
+        Side::Volume(self.origin.clone())
+    }
+
+    fn part_of_it(&self) -> Part {
+        Part {
+            below: PathBuf::new(),
+            leave_out: self.leave_out(),
+        }
     }
 
     fn forget(&self, stage: &StageName) -> Vec<Action> {
@@ -187,7 +200,13 @@ impl Volume for Whole {
     fn rollback(&self) -> Option<&dyn Rollback> {
         Some(self)
     }
+
+    fn stream(&self) -> Option<&dyn Stream> {
+        Some(self)
+    }
 }
+
+sends!(Whole);
 
 impl Rollback for Whole {
     /// It is not activated before it is the data: two file systems of one uuid are not looked up well.

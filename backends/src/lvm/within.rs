@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::origin::{Kind, Origin};
+use super::stream::{Side, sends};
 use super::{Detail, cow, id, pool};
 use crate::action::Action;
 use crate::cmd::System;
 use crate::exchange::{Exchange, Stands};
 use crate::mounts::{self, Mount};
 use crate::name::SnapName;
+use crate::stream::{Part, Stream};
 use crate::{
     Label, Obstacle, Purpose, Result, Rollback, Snapshot, View, Volume, VolumeId, brought_back,
 };
@@ -36,6 +38,17 @@ impl Within {
             part: part.strip_prefix("/").unwrap_or(&part).to_owned(),
             exchange: Exchange::of(data)?,
         })
+    }
+
+    fn side(&self) -> Side {
+        Side::Volume(self.origin.clone())
+    }
+
+    fn part_of_it(&self) -> Part {
+        Part {
+            below: self.part.clone(),
+            leave_out: self.exchange.leave_out(),
+        }
     }
 
     /// The newest snapshot of which there is something left.
@@ -155,7 +168,16 @@ impl Volume for Within {
     fn rollback(&self) -> Option<&dyn Rollback> {
         Some(&self.exchange)
     }
+
+    fn stream(&self) -> Option<&dyn Stream> {
+        match self.origin.kind {
+            Kind::Thin => Some(self),
+            Kind::Thick => None,
+        }
+    }
 }
+
+sends!(Within);
 
 #[cfg(test)]
 mod tests {

@@ -37,6 +37,8 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 
+use crate::told;
+
 pub use attributes::clone_attributes;
 pub(crate) use attributes::timestamps;
 pub(crate) use clone::clone_into;
@@ -51,17 +53,6 @@ pub(crate) use partial::MakeRoot;
 pub use pass::Pass;
 pub use remove::remove;
 pub use weigh::{Weight, weigh};
-
-/// An error with its causes, on one line.
-fn told(error: &TreeError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
 
 /// Why a tree could not be read. Paths are shown quoted, with what does not print escaped.
 #[derive(Debug, thiserror::Error)]

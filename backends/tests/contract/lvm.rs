@@ -14,6 +14,8 @@ use crate::{Fixture, Moves, snap};
 
 #[path = "lvm_faults.rs"]
 mod faults;
+#[path = "lvm_streams.rs"]
+mod streams;
 
 mod thin_xfs {
     contract!(#[ignore = "needs a kernel with device-mapper: scripts/vm runs it"] super::Whole<super::Xfs>);
@@ -38,7 +40,18 @@ mod thick_ext4 {
 }
 
 /// How commands begin that change nothing.
-const LOOKS: &[&str] = &["lvs ", "lvmconfig ", "dmsetup status "];
+const LOOKS: &[&str] = &[
+    "lvs ",
+    "vgs ",
+    "lvmconfig ",
+    "dmsetup status ",
+    "thin_delta ",
+    "thin_dump ",
+    "blkid ",
+];
+
+/// The journal of a new file system is zero, and is mapped.
+const JOURNAL: u64 = 80 << 20;
 
 /// A kind of file system.
 trait Kind {
@@ -65,6 +78,15 @@ impl Kind for Ext4 {
     const READ: &'static str = "ro,noload";
 }
 
+/// A thin pool for most of the group.
+fn pool(group: &str, chunk: &str) {
+    let pool = format!("{group}/pool");
+    run(
+        "lvcreate",
+        &[&"-q", &"-y", &"-l", &"85%FREE", &"-c", &chunk, &"-T", &pool],
+    );
+}
+
 /// A volume group, with a thin pool or without.
 struct Group {
     site: Site,
@@ -84,14 +106,22 @@ impl Group {
     }
 
     fn thin() -> Group {
-        let group = Group::thick();
-        let name = &group.name;
-        let pool = format!("{name}/pool");
-        run("lvcreate", &[&"-q", &"-y", &"-l", &"85%FREE", &"-T", &pool]);
+        Group::thick().with_pool()
+    }
+
+    fn with_pool(self) -> Group {
+        pool(&self.name, "64k");
         Group {
             is_thin: true,
-            ..group
+            ..self
         }
+    }
+
+    /// A place in a pool of another group, with larger chunks.
+    fn place(&self, name: &str) -> String {
+        let group = self.site.group();
+        pool(&group, "256k");
+        format!("lvm:{group}/pool/{name}-1")
     }
 
     fn lv(&self, name: &str) -> String {
@@ -227,20 +257,26 @@ struct Whole<K> {
     kind: PhantomData<K>,
 }
 
-impl<K: Kind> Fixture for Whole<K> {
-    const DRIVER: &'static str = "lvm";
-    const CAPABILITIES: &'static [&'static str] = &["rollback"];
-    const LEAVES_OUT: &'static [&'static str] = K::IN_ROOT;
-    const MOVES: Moves = Moves::Volume;
-    const ALONE: bool = true;
-    const CUT: Cut = Cut::Commands { looks: LOOKS };
-
-    fn fresh() -> Whole<K> {
-        let group = Group::thin();
+impl<K: Kind> Whole<K> {
+    fn on(group: Group) -> Whole<K> {
         let data = group.mounted("data", K::NAME, Path::new("mnt").join(ODD));
         furnish(data.parent().unwrap());
         let kind = PhantomData;
         Whole { group, data, kind }
+    }
+}
+
+impl<K: Kind> Fixture for Whole<K> {
+    const DRIVER: &'static str = "lvm";
+    const CAPABILITIES: &'static [&'static str] = &["rollback", "stream"];
+    const LEAVES_OUT: &'static [&'static str] = K::IN_ROOT;
+    const MOVES: Moves = Moves::Volume;
+    const ALONE: bool = true;
+    const ZEROS: u64 = JOURNAL;
+    const CUT: Cut = Cut::Commands { looks: LOOKS };
+
+    fn fresh() -> Whole<K> {
+        Whole::on(Group::thin())
     }
 
     fn site(&self) -> &Site {
@@ -261,6 +297,10 @@ impl<K: Kind> Fixture for Whole<K> {
 
     fn elsewhere(&self) -> Vec<PathBuf> {
         self.group.elsewhere()
+    }
+
+    fn place(&self, name: &str) -> String {
+        self.group.place(name)
     }
 
     fn names(&self) -> Vec<String> {
@@ -303,18 +343,24 @@ struct Folder {
     data: PathBuf,
 }
 
-impl Fixture for Folder {
-    const DRIVER: &'static str = "lvm";
-    const CAPABILITIES: &'static [&'static str] = &["rollback"];
-    const CUT: Cut = Cut::CommandsAndOwnCalls { looks: LOOKS };
-    const TOGETHER: bool = true;
-
-    fn fresh() -> Folder {
-        let group = Group::thin();
+impl Folder {
+    fn on(group: Group) -> Folder {
         let data = group.mounted("data", "xfs", "mnt").join(ODD);
         furnish(data.parent().unwrap());
         fs::create_dir(&data).unwrap();
         Folder { group, data }
+    }
+}
+
+impl Fixture for Folder {
+    const DRIVER: &'static str = "lvm";
+    const CAPABILITIES: &'static [&'static str] = &["rollback", "stream"];
+    const ZEROS: u64 = JOURNAL;
+    const CUT: Cut = Cut::CommandsAndOwnCalls { looks: LOOKS };
+    const TOGETHER: bool = true;
+
+    fn fresh() -> Folder {
+        Folder::on(Group::thin())
     }
 
     fn site(&self) -> &Site {
@@ -337,6 +383,10 @@ impl Fixture for Folder {
 
     fn elsewhere(&self) -> Vec<PathBuf> {
         self.group.elsewhere()
+    }
+
+    fn place(&self, name: &str) -> String {
+        self.group.place(name)
     }
 
     fn names(&self) -> Vec<String> {

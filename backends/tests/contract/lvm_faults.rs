@@ -2,16 +2,17 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use zeebe_snap_backends::action::perform_all;
 use zeebe_snap_backends::{Action, Error, Obstacle, Progress, Purpose, Volume};
 
-use super::{Ext4, Group, Thick, Whole, Xfs};
+use super::{Ext4, Folder, Group, Thick, Whole, Xfs};
 use crate::attempt::Attempt;
-use crate::site::{answer, run};
+use crate::site::{Site, answer, run};
 use crate::snapshots::{captured, label, remove, take};
+use crate::streams::Sides;
 use crate::{Fixture, host, perform, snap, tree};
 
 const MIB: u64 = 1 << 20;
@@ -34,7 +35,7 @@ fn with_causes(error: &Error) -> String {
 }
 
 #[track_caller]
-fn says(text: &str, words: &[&str]) {
+pub fn says(text: &str, words: &[&str]) {
     for word in words {
         assert!(text.contains(word), "{word}: {text}");
     }
@@ -68,7 +69,7 @@ fn fill(node: &Path, mib: std::ops::Range<u64>) {
 }
 
 impl Group {
-    fn device(&self, name: &str) -> String {
+    pub fn device(&self, name: &str) -> String {
         let group = self.name.replace('-', "--");
         format!("{group}-{}", name.replace('-', "--"))
     }
@@ -329,6 +330,122 @@ fn a_volume_in_use_stays_where_it_is() {
     says(&why, &["umount", fixture.data().to_str().unwrap(), "busy"]);
     assert_eq!(attempt.progress(), Progress::Staged);
     tree::same(&fixture.look(), &was, "the data");
+    attempt.swap();
+    tree::same(&fixture.look(), &old, "brought back");
+}
+
+/// A disk below a volume group, of which parts can be broken.
+struct Disk {
+    mapped: String,
+    whole: String,
+    tables: PathBuf,
+}
+
+impl Disk {
+    fn fresh() -> (Group, Disk) {
+        let site = Site::new();
+        let (name, mapped) = site.frail_group();
+        let disk = Disk {
+            whole: answer("dmsetup", &[&"table", &mapped]),
+            tables: site.dir().join("disks/table"),
+            mapped,
+        };
+        let group = Group {
+            site,
+            name,
+            is_thin: false,
+        };
+        (group.with_pool(), disk)
+    }
+
+    /// So many MiB of what is used in the pool of `group`, counted from its end, cannot be read or written any more.
+    fn break_within(&self, group: &Group, last: std::ops::Range<u64>) {
+        let table = answer("dmsetup", &[&"table", &group.device("pool_tdata")]);
+        assert_eq!(table.lines().count(), 1, "it is of one piece");
+        let [_, length, _, _, start] = numbers(&table);
+        let used = (length as f64 * group.used("data_percent") / 100.0) as u64;
+        let [_, all, _, _, offset] = numbers(&self.whole);
+        let at = |mib: u64| start + used - mib * MIB / 512;
+        let (from, to) = (at(last.end), at(last.start));
+        let device = self.whole.split_whitespace().nth(3).unwrap();
+        self.load(&format!(
+            "0 {from} linear {device} {offset}\n{from} {} error\n{to} {} linear {device} {}\n",
+            to - from,
+            all - to,
+            offset + to
+        ));
+    }
+
+    fn mend(&self) {
+        self.load(&self.whole);
+    }
+
+    fn load(&self, table: &str) {
+        fs::write(&self.tables, table).unwrap();
+        run("dmsetup", &[&"suspend", &"--noflush", &self.mapped]);
+        run("dmsetup", &[&"load", &self.mapped, &self.tables]);
+        run("dmsetup", &[&"resume", &self.mapped]);
+    }
+}
+
+/// The numbers in the first line of a table; 0 for a word.
+fn numbers(table: &str) -> [u64; 5] {
+    let words = table.lines().next().unwrap().split_whitespace();
+    let numbers: Vec<u64> = words.map(|word| word.parse().unwrap_or(0)).collect();
+    numbers.try_into().unwrap()
+}
+
+/// Writes what takes most of the room that is used, last.
+fn fill_large(data: &Path) {
+    fs::write(data.join("large"), vec![7; 24 << 20]).unwrap();
+    perform(&[Action::Sync(data.to_owned())]);
+}
+
+#[test]
+#[ignore = "needs a kernel with device-mapper: scripts/vm runs it"]
+fn a_disk_that_fails_under_a_send_is_told_of_and_nothing_is_left() {
+    let (group, disk) = Disk::fresh();
+    let sides = Sides::of(Whole::<Xfs>::on(group));
+    let (group, name) = (&sides.fixture.group, snap("zeebe-snap-1"));
+    fill_large(sides.fixture.data());
+    let old = take(&*sides.volume, &name, &label("1"));
+    let lv = group.lv(&group.called(name.as_str()));
+    let (shipment, names) = (sides.shipment(&name).0, group.names());
+    disk.break_within(group, 8..12);
+    let said = sides.try_to_ship(&shipment).unwrap_err();
+    says(&said, &[&lv, "Input/output error"]);
+    assert_eq!(sides.landing.landed(&host()).unwrap(), []);
+    group.is_at_rest("failed");
+    assert_eq!(group.names(), names);
+    disk.mend();
+    tree::same(&captured(&*sides.volume, &name), &old, "captured");
+    sides.ship(&name);
+    tree::same(&sides.seen(&name), &old, "sent");
+}
+
+#[test]
+#[ignore = "needs a kernel with device-mapper: scripts/vm runs it"]
+fn a_disk_that_fails_under_a_clone_is_told_of_and_nothing_is_left() {
+    let (group, disk) = Disk::fresh();
+    let fixture = Folder::on(group);
+    let (group, volume, name) = (&fixture.group, fixture.volume(), snap("zeebe-snap-1"));
+    fill_large(fixture.data());
+    let old = take(&*volume, &name, &label("1"));
+    let (before, was) = (fixture.traces(), fixture.look());
+    let attempt = Attempt::of(&*volume, &name, "restore-1");
+    disk.break_within(group, 8..12);
+    let found = volume.find(&host(), &name).unwrap().unwrap();
+    let stage = attempt
+        .rollback
+        .stage(&found, &volume.view(&name), &attempt.stage, &attempt.label);
+    says(&fails(&stage), &["large", "Input/output error"]);
+    group.is_at_rest("failed");
+    assert_eq!(attempt.progress(), Progress::Untouched);
+    perform(&attempt.rollback.clear(&attempt.stage));
+    disk.mend();
+    tree::same(&fixture.look(), &was, "the data");
+    fixture.no_trace(&before, "nothing is left");
+    attempt.stage();
     attempt.swap();
     tree::same(&fixture.look(), &old, "brought back");
 }

@@ -34,6 +34,8 @@ enum Part {
     Pool(String),
     /// A volume group, by its name, on a loop device.
     Group(String, PathBuf),
+    /// A device of device-mapper, by its name.
+    Mapped(String),
 }
 
 /// What is mounted: the arguments of mount(8).
@@ -102,13 +104,36 @@ impl Site {
 
     /// A new LVM volume group.
     pub fn group(&self) -> String {
-        let (name, disk) = (self.name(), self.blank());
-        let device = answer("losetup", &[&"--find", &"--show", &disk]);
-        let device = PathBuf::from(device.trim());
+        let (name, device) = (self.name(), self.looped());
         let part = Part::Group(name.clone(), device.clone());
         self.boot.borrow_mut().push(part);
         run("vgcreate", &[&"-q", &name, &device]);
         name
+    }
+
+    /// The same, on a device-mapper device of which parts can be broken; and that device's name.
+    pub fn frail_group(&self) -> (String, String) {
+        let (mapped, device) = (format!("{}-disk", self.name()), self.looped());
+        self.boot.borrow_mut().push(Part::Mapped(mapped.clone()));
+        // Behind the first of it: LVM takes the same content at two places for a mistake.
+        let sectors = answer("blockdev", &[&"--getsz", &device]);
+        let sectors: u64 = sectors.trim().parse().unwrap();
+        let table = format!("0 {} linear {} 2048", sectors - 2048, device.display());
+        run("dmsetup", &[&"create", &mapped, &"--table", &table]);
+        let name = self.name();
+        let part = Part::Group(name.clone(), device);
+        self.boot.borrow_mut().push(part);
+        run(
+            "vgcreate",
+            &[&"-q", &name, &Path::new("/dev/mapper").join(&mapped)],
+        );
+        (name, mapped)
+    }
+
+    /// A new disk as a block device.
+    fn looped(&self) -> PathBuf {
+        let device = answer("losetup", &[&"--find", &"--show", &self.blank()]);
+        PathBuf::from(device.trim())
     }
 
     /// A new disk with a file system of `kind` on it.
@@ -190,6 +215,7 @@ impl Part {
                 run("zpool", &words);
             }
             Part::Group(name, _) => run("vgchange", &[&"-q", &"-ay", name]),
+            Part::Mapped(_) => {}
         }
     }
 
@@ -201,6 +227,7 @@ impl Part {
                 until_done(|| attempt("zpool", &[&"export", name]))
             }
             Part::Group(name, _) => until_done(|| attempt("vgchange", &[&"-q", &"-an", name])),
+            Part::Mapped(_) => Ok(()),
         }
     }
 
@@ -219,6 +246,7 @@ impl Part {
                 }
                 attempt("losetup", &[&"--detach", device])
             }
+            Part::Mapped(name) => until_done(|| attempt("dmsetup", &[&"remove", name])),
         }
     }
 }

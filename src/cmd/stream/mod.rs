@@ -101,7 +101,7 @@ fn landing(host: &Host, text: &str) -> Result<Box<dyn Landing>> {
     place(host, text)?.with_context(|| {
         let hint = match Path::new(text).exists() && !text.starts_with(['.', '/']) {
             true => format!("give a path with a slash, as ./{text}"),
-            false => "give a folder on btrfs".to_owned(),
+            false => "give a folder on btrfs, a ZFS dataset, or a name in a thin pool of LVM, as vg0/pool/broker-0".to_owned(),
         };
         format!("no streams land at {text:?}\n  Hint: {hint}.")
     })

@@ -21,7 +21,7 @@ const MORE: &str = "\
 #[derive(Debug, Args)]
 #[command(after_help = MORE)]
 pub struct Receive {
-    /// Where it is to land: a folder on btrfs
+    /// Where it is to land: a folder on btrfs, a ZFS dataset, or a name in a thin pool of LVM, as vg0/pool/broker-0
     #[arg(value_name = "PLACE")]
     place: String,
     #[command(flatten)]

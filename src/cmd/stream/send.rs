@@ -21,7 +21,8 @@ const MORE: &str = "\
     with where the file system can do that, else it is removed and begun anew. What lands there counts when it is whole and \
     on the disk.\n\n\
     Without --to, the stream goes to standard output, and starts from --base or has all of it.\n\n\
-    A place is a folder on btrfs, which is made if it is not there. It is for the snapshots of one volume.";
+    A place is for the snapshots of one volume, and of the same kind as that. It is a folder on btrfs, as /backup/broker-0; a ZFS \
+    dataset, as tank/broker-0; or a name in a thin pool of LVM, as vg0/pool/broker-0. A folder or dataset is made if it is not there.";
 
 /// Send a snapshot to another volume, or to standard output
 #[derive(Debug, Args)]
@@ -104,12 +105,16 @@ impl Send {
             };
             return refused(VERB, self.json, &[why]);
         }
-        let estimate = stream.estimate(host, &shipment)?;
-        let mut found = stream.obstacles(host, &shipment)?;
-        // What is abandoned first is not in the way.
-        if abandon.is_empty() {
-            found.extend(landing.obstacles(host, &shipment, estimate)?);
+        let found = stream.obstacles(host, &shipment)?;
+        if !found.is_empty() {
+            return refused(VERB, self.json, &found);
         }
+        let estimate = stream.estimate(host, &shipment)?;
+        // What is abandoned first is not in the way.
+        let found = match abandon[..] {
+            [] => landing.obstacles(host, &shipment, estimate)?,
+            _ => Vec::new(),
+        };
         if !found.is_empty() {
             return refused(VERB, self.json, &found);
         }

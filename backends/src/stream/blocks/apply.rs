@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use super::read::{ReadError, Reader, Record};
-use super::{Holds, LONGEST, Totals};
+use super::{Holds, Totals};
 use crate::action::Stop;
 
 /// What a stream is applied to.
@@ -124,7 +125,10 @@ fn header_size<R: Read>(stream: &Reader<R>) -> u64 {
     stream.header().device_size
 }
 
-/// Unmaps it where that makes it read as zero; else writes zeros.
+/// What is looked at, and written, at once where something is to be zero.
+const PIECE: usize = 64 << 10;
+
+/// Unmaps as much of it as can be, and writes zeros where it does not read as zero then.
 fn make_zero(device: &File, offset: u64, length: u64) -> io::Result<()> {
     let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     match fallocate(device, hole, offset, length) {
@@ -132,12 +136,27 @@ fn make_zero(device: &File, offset: u64, length: u64) -> io::Result<()> {
         Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NODEV) => {}
         Err(error) => return Err(error.into()),
     }
-    let zeros = vec![0; LONGEST.min(length as usize)];
-    let mut at = offset;
-    while at < offset + length {
-        let part = (offset + length - at).min(zeros.len() as u64);
-        device.write_all_at(&zeros[..part as usize], at)?;
-        at += part;
+    // What is discarded need not read as zero; a thin volume's whole chunks do.
+    if let Err(error) = discard(device, offset, length) {
+        tracing::debug!(%error, offset, length, "not discarded");
+    }
+    let (mut there, zeros) = (vec![0; PIECE], vec![0; PIECE]);
+    let (mut at, end) = (offset, offset + length);
+    while at < end {
+        let part = (end - at).min(PIECE as u64) as usize;
+        device.read_exact_at(&mut there[..part], at)?;
+        if there[..part] != zeros[..part] {
+            device.write_all_at(&zeros[..part], at)?;
+        }
+        at += part as u64;
     }
     Ok(())
+}
+
+/// BLKDISCARD: a device that can forgets what it has there.
+#[allow(unsafe_code)]
+fn discard(device: &File, offset: u64, length: u64) -> nix::Result<()> {
+    nix::ioctl_write_ptr_bad!(blkdiscard, nix::request_code_none!(0x12, 119), [u64; 2]);
+    // SAFETY: the descriptor is open, and the kernel reads the two numbers, which outlive the call.
+    unsafe { blkdiscard(device.as_raw_fd(), &[offset, length]) }.map(drop)
 }

@@ -37,6 +37,9 @@ pub const VERSION: u32 = 1;
 /// A data record has no more bytes than this.
 pub const LONGEST: usize = 1 << 20;
 
+/// What is around the data of a stream has about so many bytes, if it has few records.
+pub const AROUND: u64 = 1 << 10;
+
 /// The header's JSON has no more bytes than this.
 const LONGEST_HEADER: usize = 1 << 16;
 

@@ -158,7 +158,7 @@ pub enum EndError {
     #[error(transparent)]
     Tool(#[from] RunError),
     /// Our own code.
-    #[error("{line}: {source}")]
+    #[error("{line}: {}", crate::told(source))]
     Own {
         /// As it is shown.
         line: String,
