@@ -140,6 +140,13 @@ pub fn elsewhere<'a>(mounts: &'a [Mount], dir: &Path) -> Vec<&'a Mount> {
     mounts.iter().filter(shows_it).collect()
 }
 
+/// The same, asked now.
+pub fn points_elsewhere(dir: &Path) -> Result<Vec<PathBuf>> {
+    let all = read()?;
+    let points = elsewhere(&all, dir).into_iter();
+    Ok(points.map(|mount| mount.point.clone()).collect())
+}
+
 /// The mount points below `dir`.
 pub fn below<'a>(mounts: &'a [Mount], dir: &Path) -> Vec<&'a Mount> {
     let below = |mount: &&Mount| mount.point != dir && mount.point.starts_with(dir);

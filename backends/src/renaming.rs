@@ -5,6 +5,7 @@
 //! come: from wherever it was cut it can be finished in either direction. Must not know what kind of volume it is.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::action::{Change, Stop};
 use crate::cmd::{Cmd, System};
@@ -29,6 +30,11 @@ pub(crate) trait Named: fmt::Debug + Send + Sync {
 
     /// Gives it another name, which is free. It is not mounted.
     fn rename(&self, from: &str, to: &str) -> Vec<Cmd>;
+
+    /// Where else the data is mounted: there, what is replaced would still be in use.
+    fn elsewhere(&self) -> Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
 
     /// Unmounts the data directory.
     fn unmount(&self) -> Vec<Cmd>;
@@ -235,6 +241,13 @@ impl<N: Named> Change for Rename<N> {
                 Move::Done => break,
                 Move::Away(to) => {
                     if named.mounted(sys)?.is_some() {
+                        if let Some(other) = named.elsewhere()?.first() {
+                            return Err(Error::State(format!(
+                                "{} is mounted at {}, too: umount it there",
+                                renaming.live,
+                                other.display()
+                            )));
+                        }
                         run(sys, named.unmount())?;
                     }
                     run(sys, named.set_aside(&renaming.live))?;

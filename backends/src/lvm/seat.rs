@@ -8,6 +8,7 @@ use super::report::Report;
 use super::{lvchange, names, place};
 use crate::Result;
 use crate::cmd::{Cmd, System};
+use crate::mounts;
 use crate::renaming::Named;
 
 /// A mount point, and how it is mounted.
@@ -54,6 +55,10 @@ impl Named for Seat {
 
     fn rename(&self, from: &str, to: &str) -> Vec<Cmd> {
         vec![rename(&self.vg, from, to)]
+    }
+
+    fn elsewhere(&self) -> Result<Vec<PathBuf>> {
+        mounts::points_elsewhere(&self.data)
     }
 
     fn unmount(&self) -> Vec<Cmd> {

@@ -72,6 +72,10 @@ impl Named for Names {
         vec![beside::rename(from, to)]
     }
 
+    fn elsewhere(&self) -> Result<Vec<PathBuf>> {
+        mounts::points_elsewhere(&self.data)
+    }
+
     fn unmount(&self) -> Vec<Cmd> {
         vec![Cmd::new("umount").arg(&self.data)]
     }

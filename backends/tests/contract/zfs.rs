@@ -65,6 +65,7 @@ impl<L: Layout> Fixture for Zfs<L> {
     const CAPABILITIES: &'static [&'static str] = &["rollback", "stream", "hold", "joint"];
     const LEAVES_OUT: &'static [&'static str] = L::LEAVES_OUT;
     const MOVES: Moves = L::MOVES;
+    const ALONE: bool = matches!(L::MOVES, Moves::Volume);
     const CUT: Cut = L::CUT;
     const TOGETHER: bool = L::TOGETHER;
 
