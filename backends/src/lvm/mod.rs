@@ -3,8 +3,9 @@
 //! How the directory lies decides how it is brought back: the mount point of its own thin volume changes places with a
 //! snapshot of a snapshot (room `whole`); anything else gets a clone of its tree (room `within`), and what is not thin always:
 //! a merge would use the snapshot up. LVM is told what to do and
-//! asked what there is (room `report`), and never repaired; none of its commands is ever killed. Must not know sets or
-//! brokers: what a label says is its writer's business.
+//! asked what there is (room `report`), and never repaired; none of its commands is ever killed. What is thin is sent as a
+//! stream of the chunks that its pool's metadata name (rooms `metadata`, `stream`), which lands in a thin pool (rooms
+//! `standing`, `landing`). Must not know sets or brokers: what a label says is its writer's business.
 
 mod active;
 mod attach;

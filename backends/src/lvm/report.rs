@@ -22,7 +22,7 @@ pub struct Row {
     attr: String,
     /// "thin,sparse", "linear".
     layout: String,
-    /// Of what it is a copy-on-write snapshot.
+    /// Of what it is a snapshot. For a thin one that is not what it belongs to.
     pub origin: Option<String>,
     /// The thin pool it is in.
     pub pool: Option<String>,

@@ -72,7 +72,7 @@ impl Side {
         all
     }
 
-    /// What `shipment` is of; or what of it is gone.
+    /// What `shipment` is of; or why it cannot be sent.
     fn find<'r>(
         &self,
         report: &'r Report,
@@ -100,6 +100,18 @@ impl Side {
         };
         let pool = of.pool.as_deref().and_then(|name| report.named(name));
         let pool = pool.ok_or_else(|| vec![gone(&shipment.of)])?;
+        if let Some(other) = reads_from(report, of) {
+            return Err(vec![Obstacle {
+                what: format!(
+                    "{} reads what was never written to it from {}/{}, its external origin",
+                    self.lv(&shipment.of),
+                    self.vg(),
+                    other.name
+                ),
+                why: "the pool knows nothing of that, so the stream would lack it".to_owned(),
+                todo: "send an archive, or a copy of the tree: zeebe-snap tree clone".to_owned(),
+            }]);
+        }
         let metadata = Metadata {
             vg: self.vg().to_owned(),
             pool: pool.name.clone(),
@@ -113,11 +125,22 @@ impl Side {
     }
 }
 
+/// What is outside of the pool and is read through a volume in it, by what they are snapshots of.
+fn reads_from<'r>(report: &'r Report, mut row: &'r Row) -> Option<&'r Row> {
+    loop {
+        let origin = report.of(row.origin.as_deref()?)?;
+        if origin.pool != row.pool {
+            return Some(origin);
+        }
+        row = origin;
+    }
+}
+
 fn whole<'r>(side: &Side, report: &'r Report, shipment: &Shipment) -> Result<Found<'r>> {
     let found = side.find(report, shipment);
-    found.map_err(|gone| {
-        let gone: Vec<String> = gone.into_iter().map(|it| it.what).collect();
-        Error::State(gone.join("; "))
+    found.map_err(|obstacles| {
+        let all: Vec<String> = obstacles.into_iter().map(|it| it.what).collect();
+        Error::State(all.join("; "))
     })
 }
 
@@ -131,7 +154,7 @@ pub fn obstacles(side: &Side, sys: &dyn System, shipment: &Shipment) -> Result<V
     let report = Report::ask(sys, side.vg())?;
     match side.find(&report, shipment) {
         Ok(found) => found.metadata.obstacles(sys, found.pool),
-        Err(gone) => Ok(gone),
+        Err(obstacles) => Ok(obstacles),
     }
 }
 

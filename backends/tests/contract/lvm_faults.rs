@@ -12,7 +12,7 @@ use super::{Ext4, Folder, Group, Thick, Whole, Xfs};
 use crate::attempt::Attempt;
 use crate::site::{Site, answer, run};
 use crate::snapshots::{captured, label, remove, take};
-use crate::streams::Sides;
+use crate::streams::{Sides, landing};
 use crate::{Fixture, host, perform, snap, tree};
 
 const MIB: u64 = 1 << 20;
@@ -358,15 +358,15 @@ impl Disk {
         (group.with_pool(), disk)
     }
 
-    /// So many MiB of what is used in the pool of `group`, counted from its end, cannot be read or written any more.
-    fn break_within(&self, group: &Group, last: std::ops::Range<u64>) {
+    /// So many MiB of the pool of `group`, counted from the end of what is used, cannot be read or written any more.
+    fn break_at(&self, group: &Group, mib: std::ops::Range<i64>) {
         let table = answer("dmsetup", &[&"table", &group.device("pool_tdata")]);
         assert_eq!(table.lines().count(), 1, "it is of one piece");
         let [_, length, _, _, start] = numbers(&table);
         let used = (length as f64 * group.used("data_percent") / 100.0) as u64;
         let [_, all, _, _, offset] = numbers(&self.whole);
-        let at = |mib: u64| start + used - mib * MIB / 512;
-        let (from, to) = (at(last.end), at(last.start));
+        let at = |mib: i64| (start + used).saturating_add_signed(mib * MIB as i64 / 512);
+        let (from, to) = (at(mib.start), at(mib.end));
         let device = self.whole.split_whitespace().nth(3).unwrap();
         self.load(&format!(
             "0 {from} linear {device} {offset}\n{from} {} error\n{to} {} linear {device} {}\n",
@@ -411,7 +411,7 @@ fn a_disk_that_fails_under_a_send_is_told_of_and_nothing_is_left() {
     let old = take(&*sides.volume, &name, &label("1"));
     let lv = group.lv(&group.called(name.as_str()));
     let (shipment, names) = (sides.shipment(&name).0, group.names());
-    disk.break_within(group, 8..12);
+    disk.break_at(group, -12..-8);
     let said = sides.try_to_ship(&shipment).unwrap_err();
     says(&said, &[&lv, "Input/output error"]);
     assert_eq!(sides.landing.landed(&host()).unwrap(), []);
@@ -425,6 +425,39 @@ fn a_disk_that_fails_under_a_send_is_told_of_and_nothing_is_left() {
 
 #[test]
 #[ignore = "needs a kernel with device-mapper: scripts/vm runs it"]
+fn a_disk_that_fails_where_a_stream_lands_is_told_of_and_nothing_is_left() {
+    let (target, disk) = Disk::fresh();
+    let fixture = Whole::<Xfs>::fresh();
+    let place = format!("lvm:{}/pool/node-0", target.name);
+    let sides = Sides {
+        volume: fixture.volume(),
+        landing: landing::<Whole<Xfs>>(&place),
+        fixture,
+    };
+    let [first, second] = ["zeebe-snap-1", "zeebe-snap-2"].map(snap);
+    tree::fill_small(sides.fixture.data(), "older");
+    let old = take(&*sides.volume, &first, &label("1"));
+    sides.ship(&first);
+    fill_large(sides.fixture.data());
+    let new = take(&*sides.volume, &second, &label("2"));
+    let (shipment, names) = (sides.shipment(&second).0, target.names());
+    disk.break_at(&target, 4..8);
+    let said = sides.try_to_ship(&shipment).unwrap_err();
+    says(
+        &said,
+        &[&target.name, second.as_str(), "Input/output error"],
+    );
+    assert_eq!(sides.whole(&second), None);
+    assert_eq!(target.names(), names);
+    sides.fixture.group.is_at_rest("failed");
+    disk.mend();
+    tree::same(&sides.seen(&first), &old, "its base");
+    sides.ship(&second);
+    tree::same(&sides.seen(&second), &new, "sent");
+}
+
+#[test]
+#[ignore = "needs a kernel with device-mapper: scripts/vm runs it"]
 fn a_disk_that_fails_under_a_clone_is_told_of_and_nothing_is_left() {
     let (group, disk) = Disk::fresh();
     let fixture = Folder::on(group);
@@ -433,7 +466,7 @@ fn a_disk_that_fails_under_a_clone_is_told_of_and_nothing_is_left() {
     let old = take(&*volume, &name, &label("1"));
     let (before, was) = (fixture.traces(), fixture.look());
     let attempt = Attempt::of(&*volume, &name, "restore-1");
-    disk.break_within(group, 8..12);
+    disk.break_at(group, -12..-8);
     let found = volume.find(&host(), &name).unwrap().unwrap();
     let stage = attempt
         .rollback

@@ -289,3 +289,64 @@ fn what_is_somebody_elses_at_a_place_stays() {
     says(&tried.unwrap_err().to_string(), &["already exists"]);
     assert_eq!(to.landed(&host()).unwrap(), landed);
 }
+
+/// What it reads from elsewhere is not in the pool.
+#[test]
+#[ignore = "needs a kernel with device-mapper: scripts/vm runs it"]
+fn a_volume_that_reads_from_another_is_not_sent() {
+    let group = Group::thin();
+    let (outside, pool) = (group.lv("outside"), group.lv("pool"));
+    run(
+        "lvcreate",
+        &[&"-q", &"-y", &"-L", &"40m", &"-n", &"outside", &group.name],
+    );
+    run("mkfs.ext4", &[&"-q", &group.node("outside")]);
+    run("lvchange", &[&"-q", &"-an", &outside]);
+    run("lvchange", &[&"-q", &"-pr", &outside]);
+    run(
+        "lvcreate",
+        &[
+            &"-q",
+            &"-y",
+            &"-s",
+            &"--thinpool",
+            &pool,
+            &"-n",
+            &"data",
+            &outside,
+        ],
+    );
+    let data = group.site.mount(&group.node("data"), "noatime", "mnt");
+    let volume = Whole::<Ext4>::driver()
+        .detect(&host(), &data)
+        .unwrap()
+        .unwrap();
+    let to = landing::<Whole<Ext4>>(&group.place("target"));
+    let [first, second] = ["zeebe-snap-1", "zeebe-snap-2"].map(snap);
+    take(&*volume, &first, &label("1"));
+    take(&*volume, &second, &label("2"));
+    let stream = volume.stream().unwrap();
+    for of in stream.points(&host()).unwrap() {
+        let shipment = Shipment {
+            of,
+            base: None,
+            resume: None,
+        };
+        let found = stream.obstacles(&host(), &shipment).unwrap();
+        let [Obstacle { what, .. }] = &found[..] else {
+            panic!("{found:?}")
+        };
+        says(what, &[shipment.of.name.as_str(), &outside]);
+        let tried = ship(
+            &host(),
+            stream,
+            &*to,
+            &shipment,
+            &[],
+            &Label::new(),
+            &Flow::new(),
+        );
+        says(&tried.unwrap_err().to_string(), &[&outside]);
+        assert_eq!(to.landed(&host()).unwrap(), []);
+    }
+}
