@@ -45,7 +45,8 @@ fn to_zfs_and_lvm_and_back() {
     eprintln!("{}", tool(&mut vm));
 
     let restored = ["restored"; 3];
-    let extracted = ["extracted", "restored", "restored"];
+    // There are no streams of a volume that is not thin.
+    let extracted = ["extracted", "extracted", "restored"];
     for came_back in [restored, extracted] {
         for broker in BROKERS {
             cluster.place().lose_contents(broker);
