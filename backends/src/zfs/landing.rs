@@ -78,6 +78,11 @@ impl Place {
             .arg(&self.around)
     }
 
+    /// Nobody writes to it, so nothing is lost.
+    fn back_to(&self, name: &str) -> Cmd {
+        zfs(["rollback"]).arg(format!("{}@{name}", self.volume()))
+    }
+
     fn make(&self) -> Cmd {
         zfs([
             "create",
@@ -137,6 +142,12 @@ impl Change for Remove {
                 )));
             }
             sys.run(&zfs(["destroy"]).arg(place.full(name)))?;
+            // What was in it is still in the dataset, and a stream starts only from what its newest snapshot has.
+            if let [.., before, last] = &seen.snapshots[..]
+                && last.name == name.as_str()
+            {
+                sys.run(&place.back_to(&before.name))?;
+            }
         } else if ahead.is_some() && seen.token.is_some() {
             sys.run(&zfs(["receive", "-A"]).arg(&volume))?;
         }

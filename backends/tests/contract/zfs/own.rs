@@ -231,6 +231,7 @@ fn what_was_sent_stays_a_base() {
     ] {
         assert_eq!(marks(), [before]);
         remove(&*sides.volume, &snap(before));
+        tree::empty(data, &[]);
         tree::fill_small(data, name);
         let new = take(&*sides.volume, &snap(name), &label(name));
         let base = sides.ship(&snap(name)).expect("not all of it");
