@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use zeebe_snap_backends::action::{sync_dir, write_durably};
 
+use super::Job;
 use super::volumes::{ALREADY, DONE, Done};
 use crate::plan::configs::{ConfigSwap, hash};
 
@@ -29,6 +30,17 @@ pub fn content(path: &Path) -> Result<Option<Vec<u8>>> {
 
 fn is(path: &Path) -> Result<Option<String>> {
     Ok(content(path)?.as_deref().map(hash))
+}
+
+/// One change of a broker's files at a time, and none any more that was called off.
+pub(super) fn in_turn(
+    job: &Job<'_>,
+    swap: &ConfigSwap,
+    change: impl Fn(&ConfigSwap) -> Done,
+) -> Done {
+    let _turn = job.posts.of(swap.node)?.config(job.posts)?;
+    job.still_wanted()?;
+    change(swap)
 }
 
 /// Writes `new` beside the file, with the owner and mode of the one it is to replace.

@@ -271,10 +271,12 @@ fn perform(job: &Job<'_>, step: &Step, content: &[u8], papers: &[Paper]) -> Resu
         Step::Swap(staged) => rollback::swap(job, staged)?,
         Step::SwapBack(staged) => rollback::swap_back(job, staged)?,
         Step::Discard(staged) => rollback::discard(job, staged)?,
-        Step::StageConfig { swap, .. } => configs::stage(swap, content)?,
-        Step::SwapConfig(swap) => configs::swap(swap)?,
-        Step::SwapBackConfig(swap) => configs::swap_back(swap)?,
-        Step::DiscardConfig(swap) => configs::discard(swap)?,
+        Step::StageConfig { swap, .. } => {
+            configs::in_turn(job, swap, |swap| configs::stage(swap, content))?
+        }
+        Step::SwapConfig(swap) => configs::in_turn(job, swap, configs::swap)?,
+        Step::SwapBackConfig(swap) => configs::in_turn(job, swap, configs::swap_back)?,
+        Step::DiscardConfig(swap) => configs::in_turn(job, swap, configs::discard)?,
         Step::CloseGate { node } => brokers::close_gate(job, *node)?,
         Step::OpenGate { node } => brokers::open_gate(job, *node)?,
         Step::AwaitHealthy { .. }

@@ -50,6 +50,7 @@ pub struct Post {
     pub told: Mutex<Option<Instant>>,
     service: Mutex<Option<File>>,
     volume: Turn,
+    config: Turn,
     tools: Mutex<Option<Arc<Host>>>,
 }
 
@@ -103,6 +104,7 @@ impl Posts {
                 told: Mutex::new(None),
                 service: Mutex::new(None),
                 volume: Turn::default(),
+                config: Turn::default(),
                 tools: Mutex::new(None),
             };
             posts.insert(post.broker.node_id, post);
@@ -181,6 +183,14 @@ impl Post {
             .take(PATIENCE)
             .context("a command that was begun on this volume has not ended")?;
         Ok((taken, self.tools(posts)?))
+    }
+
+    /// Alone with the broker's config files. They do not wait for what is done with its volume, which may take long.
+    pub fn config(&self, posts: &Posts) -> Result<Taken<'_>> {
+        let taken = self.config.take(PATIENCE);
+        let taken = taken.context("a change of this broker's config files has not ended")?;
+        self.tools(posts)?;
+        Ok(taken)
     }
 
     /// Runs tools that hold the volume's lock.
