@@ -16,6 +16,7 @@ use crate::cmd::{Cmd, System, quote};
 use crate::exchange::entries::{self, Mark};
 use crate::exchange::{Exchanged, folder};
 use crate::files::{self, OnDisk, remove_if_there, unfinished};
+use crate::flush::flush;
 use crate::name::hidden_beside;
 use crate::tree::{self, MakeRoot, Pass};
 use crate::{Error, Result, View, btrfs, store};
@@ -127,10 +128,7 @@ impl Action {
                 sys.run(cmd)?;
                 Ok(())
             }
-            Action::Sync(path) => {
-                let dir = File::open(path).map_err(Error::io("open", path))?;
-                rustix::fs::syncfs(dir).map_err(Error::io("sync the file system of", path))
-            }
+            Action::Sync(path) => flush(path),
             Action::MakeDir(path) => make_dir(path),
             Action::Write { path, content } => write_durably(path, content),
             Action::RemoveFile(path) => remove_file(path),

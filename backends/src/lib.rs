@@ -40,6 +40,7 @@ pub mod cmd;
 pub mod copy;
 pub mod exchange;
 pub mod files;
+mod flush;
 mod fstab;
 pub mod host;
 pub mod lvm;

@@ -10,8 +10,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, RenameFlags, fstatfs, renameat, renameat_with, statat};
 use rustix::io::Errno;
 
-/// ZFS_SUPER_MAGIC, statfs(2).
-const ZFS: i64 = 0x2fc1_2fc1;
+use crate::flush::ZFS;
 
 /// What names ZFS's own version (modinfo(8)).
 const ZFS_VERSION: &str = "/sys/module/zfs/version";
