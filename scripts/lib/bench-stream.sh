@@ -58,7 +58,8 @@ stream_zfs_make() {
   local name guid
   truncate -s 1500M "$rig/zeebesnaptest-from" "$rig/zeebesnaptest-to"
   for name in from to; do
-    zpool create -m none -O compression=lz4 "zeebesnaptest-bench-$name" "$rig/zeebesnaptest-$name" || fail "no pool could be made"
+    zpool create -m none -O compression=lz4 -O acltype=posix -O xattr=sa "zeebesnaptest-bench-$name" "$rig/zeebesnaptest-$name" ||
+      fail "no pool could be made"
   done
   data=$rig/zfs
   place=zeebesnaptest-bench-to/place
