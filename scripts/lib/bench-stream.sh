@@ -88,7 +88,7 @@ stream_zfs_away() {
     if [[ $1 == zeebe-snap-1 ]]; then
       is_there "$where" && zfs destroy -r "$where"
     else
-      is_there "$where@$1" && zfs destroy "$where@$1"
+      is_there "$where@$1" && zfs destroy "$where@$1" && zfs rollback "$where@zeebe-snap-1"
     fi
   done
   # Each side has a base of its own.
