@@ -27,7 +27,7 @@ pub fn flush(dir: &Path) -> Result<()> {
     rustix::fs::syncfs(open).map_err(Error::io("sync the file system of", dir))
 }
 
-/// Those that go meanwhile need nothing more.
+/// Those that go meanwhile need nothing more, nor do those of snapshots, which are in `.zfs` where that is to be seen.
 fn files_in(dir: &Path) -> Result<()> {
     let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let mut folders = vec![dir.to_owned()];
@@ -40,6 +40,9 @@ fn files_in(dir: &Path) -> Result<()> {
             let entry = entry.map_err(Error::io("list", &folder))?;
             let path = entry.path();
             let kind = entry.file_type().map_err(Error::io("look at", &path))?;
+            if entry.file_name() == ".zfs" {
+                continue;
+            }
             if kind.is_dir() {
                 folders.push(path);
             } else if kind.is_file() {
