@@ -4,6 +4,7 @@
 //! landed has its label when it is whole, and that property goes then. What has no label and was written down was cut. Nothing
 //! is ever overwritten: `zfs receive` runs without `-F`, and starts only from the newest snapshot.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,11 @@ use crate::action::{Action, Change, Stop};
 use crate::cmd::{Cmd, System, quote};
 use crate::name::SnapName;
 use crate::stream::pipe::{Receiver, Sender};
-use crate::stream::{Head, Landed, Landing, Part, Point, Shipment, Stream};
+use crate::stream::{Head, Landed, Landing, Part, Point, Shipment, Stream, Whole};
 use crate::{Driver, Error, Label, Obstacle, Result, View, VolumeId};
+
+/// The kernel has a folder in it for each pool that is imported (module/os/linux/spl/spl-kstat.c, spa_stats.c).
+const POOLS: &str = "/proc/spl/kstat/zfs";
 
 /// The dataset around.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -39,18 +43,17 @@ impl Place {
     }
 
     /// Whether it is the name of a dataset, there or not, of a pool that is there.
-    pub fn is_of_a_pool(&self, sys: &dyn System) -> Result<bool> {
+    pub fn is_of_a_pool(&self) -> bool {
         let fits = |c: char| c.is_ascii_alphanumeric() || "_-.:/ ".contains(c);
         let parts_fit = self
             .around
             .split('/')
             .all(|part| !part.is_empty() && part != "..");
-        if !parts_fit || !self.around.chars().all(fits) {
-            return Ok(false);
-        }
-        let said = sys.run(&Cmd::new("zpool").args(["list", "-H", "-o", "name"]))?;
-        let text = String::from_utf8_lossy(&said);
-        Ok(text.lines().any(|name| name == self.pool()))
+        let begins = self.around.starts_with(|c: char| c.is_ascii_alphabetic());
+        begins
+            && parts_fit
+            && self.around.chars().all(fits)
+            && Path::new(POOLS).join(self.pool()).is_dir()
     }
 
     fn volume(&self) -> String {
@@ -83,6 +86,7 @@ impl Place {
         zfs(["rollback"]).arg(format!("{}@{name}", self.volume()))
     }
 
+    /// Makes it, if it is not there.
     fn make(&self) -> Cmd {
         zfs([
             "create",
@@ -93,28 +97,6 @@ impl Place {
             "mountpoint=none",
         ])
         .arg(&self.around)
-    }
-}
-
-/// Writes down what is about to land, and makes the dataset around if there is none.
-#[derive(Debug)]
-struct Prepare {
-    place: Place,
-    ahead: Ahead,
-}
-
-impl Change for Prepare {
-    fn perform(&self, sys: &dyn System, _: Stop<'_>) -> Result<()> {
-        if !self.place.look(sys)?.around {
-            sys.run(&self.place.make())?;
-        }
-        sys.run(&self.place.write_ahead(&self.ahead))?;
-        Ok(())
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let write = self.place.write_ahead(&self.ahead);
-        vec![self.place.make().to_string(), write.to_string()]
     }
 }
 
@@ -241,8 +223,10 @@ impl Landing for Place {
             of: shipment.of.identity.clone(),
             label: label.clone(),
         };
-        let place = self.clone();
-        vec![Action::Change(Arc::new(Prepare { place, ahead }))]
+        vec![
+            Action::Run(self.make()),
+            Action::Run(self.write_ahead(&ahead)),
+        ]
     }
 
     fn receive(&self, shipment: &Shipment) -> Receiver {
@@ -318,13 +302,14 @@ impl Landing for Place {
 
 impl Place {
     fn no_room(&self, sys: &dyn System, seen: &Seen, bytes: u64) -> Result<Option<Obstacle>> {
-        let dataset = if seen.around {
-            &self.around
-        } else {
-            self.pool()
+        let (dataset, free) = match seen.around {
+            Some(free) => (self.around.as_str(), free),
+            None => {
+                let told = tell::get(sys, &["available"], &["--", self.pool()])?;
+                let free = told.first().map_or(0, |(_, all)| number(all, "available"));
+                (self.pool(), free)
+            }
         };
-        let told = tell::get(sys, &["available"], &["--", dataset])?;
-        let free = told.first().map_or(0, |(_, all)| number(all, "available"));
         Ok((free < bytes).then(|| Obstacle {
             what: format!(
                 "{dataset} has room for {} MiB, and about {} MiB will come",
@@ -340,10 +325,9 @@ impl Place {
 /// What has landed is sent on, or back.
 impl Stream for Place {
     fn points(&self, sys: &dyn System) -> Result<Vec<Point>> {
-        match self.look(sys)?.volume {
-            Some(_) => stream::points(sys, &self.volume(), stream::received),
-            None => Ok(Vec::new()),
-        }
+        let landed = self.look(sys)?.landed().into_iter();
+        let ours = landed.filter(|it| it.label.is_some() && !matches!(it.whole, Whole::Cut { .. }));
+        Ok(ours.map(|it| it.point).collect())
     }
 
     /// It is for who had it sent here to know.
@@ -351,8 +335,8 @@ impl Stream for Place {
         Part::default()
     }
 
-    fn obstacles(&self, sys: &dyn System, shipment: &Shipment) -> Result<Vec<Obstacle>> {
-        Ok(stream::gone(&self.points(sys)?, &self.volume(), shipment))
+    fn obstacles(&self, _: &dyn System, _: &Shipment) -> Result<Vec<Obstacle>> {
+        Ok(Vec::new()) // as of a volume
     }
 
     fn estimate(&self, sys: &dyn System, shipment: &Shipment) -> Result<Option<u64>> {

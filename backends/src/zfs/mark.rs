@@ -48,22 +48,17 @@ impl Change for Mark {
         let words = ["-d", "1", "-t", "bookmark", "--", &self.dataset];
         let mut of_place = tell::get(sys, &["guid"], &words)?;
         of_place.retain(|(name, _)| name.ends_with(&self.tail));
-        let is_it = |(name, all): &(String, _)| {
-            *name == self.name() && text(all, "guid") == Some(&self.of.identity)
-        };
-        let (done, others): (Vec<_>, Vec<_>) = of_place.into_iter().partition(is_it);
-        // One of that name would be in the way; all others are of use until this one is there.
-        let (taken, others): (Vec<_>, Vec<_>) = others
-            .into_iter()
-            .partition(|(name, _)| *name == self.name());
-        for (name, _) in taken {
-            sys.run(&remove(&name))?;
-        }
-        if done.is_empty() {
+        let named = of_place.iter().find(|(name, _)| *name == self.name());
+        let is_done = named.is_some_and(|(_, all)| text(all, "guid") == Some(&self.of.identity));
+        if !is_done {
+            // All others are of use until this one is there; one of its name would be in the way.
+            if named.is_some() {
+                sys.run(&remove(&self.name()))?;
+            }
             sys.run(&self.make())?;
         }
-        for (name, _) in others {
-            sys.run(&remove(&name))?;
+        for (name, _) in of_place.iter().filter(|(name, _)| *name != self.name()) {
+            sys.run(&remove(name))?;
         }
         Ok(())
     }

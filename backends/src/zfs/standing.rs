@@ -2,12 +2,10 @@
 //!
 //! Must not know how it came there.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::line::LABEL;
-use super::tell::{self, Value, number, own, text};
+use super::tell::{self, number, own, text};
 use crate::cmd::System;
 use crate::name::SnapName;
 use crate::stream::{Form, Landed, Point, Whole};
@@ -39,8 +37,8 @@ pub struct There {
 /// All of a place.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// Whether the dataset around is there.
-    pub around: bool,
+    /// The dataset around, if it is there: how many bytes there is room for.
+    pub around: Option<u64>,
     /// Whether what is received there is, and is ours.
     pub volume: Option<bool>,
     /// With which it is gone on with what was cut.
@@ -50,43 +48,32 @@ pub struct Seen {
     pub snapshots: Vec<There>,
 }
 
-/// Looks at the dataset `around`, and at the dataset `received` in it.
+/// Looks at the dataset `around`, and at the dataset `received` in it. One question where it is there: each is a process.
 pub fn look(sys: &dyn System, around: &str, received: &str) -> Result<Seen> {
-    let pool = around.split('/').next().unwrap_or_default();
-    let types = ["-r", "-t", "filesystem,volume", "--", pool];
-    let datasets = tell::get(sys, &["receive_resume_token", LANDED], &types)?;
-    let find = |name: &str| {
-        datasets
-            .iter()
-            .find(|(told, _)| told == name)
-            .map(|(_, all)| all)
+    let types = ["-d", "2", "-t", "filesystem,volume,snapshot"];
+    let set_there = ["-s", "local,received,none", "--", around];
+    let told = match tell::get(sys, &["all"], &[&types[..], &set_there].concat()) {
+        Ok(told) => told,
+        Err(_) if !is_there(sys, around)? => return Ok(Seen::default()),
+        Err(error) => return Err(error),
     };
-    if find(around).is_none() {
-        return Ok(Seen::default());
-    }
-    let words = ["-s", "local,received", "--", around];
-    let set = tell::get(sys, &["all"], &words)?
-        .into_iter()
-        .flat_map(|(_, all)| all);
-    let ahead = set.filter(|(property, _)| property.starts_with(AHEAD));
+    let find = |name: &str| told.iter().find(|it| it.0 == name).map(|(_, all)| all);
+    let ahead = find(around).into_iter().flatten();
+    let ahead = ahead.filter(|(property, _)| property.starts_with(AHEAD));
     let volume = find(received);
-    let snapshots = match volume {
-        Some(_) => {
-            let words = ["-d", "1", "-t", "snapshot", "--", received];
-            tell::get(sys, &["guid", "createtxg", LABEL], &words)?
-        }
-        None => Vec::new(),
-    };
-    let there = |(full, all): (String, BTreeMap<String, Value>)| There {
-        name: full.rsplit('@').next().unwrap_or_default().to_owned(),
-        guid: text(&all, "guid").unwrap_or_default().to_owned(),
-        created: number(&all, "createtxg"),
-        label: own(&all, LABEL).and_then(|label| serde_json::from_str(label).ok()),
-    };
-    let mut snapshots: Vec<There> = snapshots.into_iter().map(there).collect();
+    let snapshots = told.iter().filter_map(|(full, all)| {
+        let (of, name) = full.split_once('@')?;
+        (of == received).then(|| There {
+            name: name.to_owned(),
+            guid: text(all, "guid").unwrap_or_default().to_owned(),
+            created: number(all, "createtxg"),
+            label: own(all, LABEL).and_then(|label| serde_json::from_str(label).ok()),
+        })
+    });
+    let mut snapshots: Vec<There> = snapshots.collect();
     snapshots.sort_by_key(|it| it.created);
     Ok(Seen {
-        around: true,
+        around: find(around).map(|all| number(all, "available")),
         volume: volume.map(|all| own(all, LANDED).is_some()),
         token: volume
             .and_then(|all| text(all, "receive_resume_token"))
@@ -96,6 +83,13 @@ pub fn look(sys: &dyn System, around: &str, received: &str) -> Result<Seen> {
             .collect(),
         snapshots,
     })
+}
+
+fn is_there(sys: &dyn System, dataset: &str) -> Result<bool> {
+    let pool = dataset.split('/').next().unwrap_or_default();
+    let words = ["-r", "-t", "filesystem,volume", "--", pool];
+    let all = tell::get(sys, &["guid"], &words)?;
+    Ok(all.iter().any(|(name, _)| name == dataset))
 }
 
 pub fn point(name: SnapName, identity: String) -> Point {
@@ -179,7 +173,7 @@ mod tests {
         let ours = || Some(Label::new());
         let told = |ahead: &[Ahead], last: There, token: Option<&str>| {
             let seen = Seen {
-                around: true,
+                around: Some(0),
                 volume: Some(true),
                 token: token.map(str::to_owned),
                 ahead: ahead.to_vec(),
