@@ -1,4 +1,5 @@
-//! Locks that keep two runs from meeting: on one state folder, on one broker or volume of a host.
+//! Locks that keep two runs from meeting: on one state folder, on one broker or volume of a host, on one place where streams
+//! land.
 //!
 //! They are advisory locks (flock(2)). Those of brokers and volumes are files in /run, named by the folder that holds the
 //! data directory, so that two cluster.toml with other state folders meet, too. A lock goes on as long as any process has the open file: a tool or a
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
+use zeebe_snap_backends::VolumeId;
 
 use crate::agent::protocol::{Fault, FaultKind};
 
@@ -29,6 +31,12 @@ pub fn file(data: &Path, what: &str) -> Result<PathBuf> {
         .to_string_lossy()
         .replace('/', "_");
     Ok(Path::new(FOLDER).join(format!("{}-{}-{name}.{what}", meta.dev(), meta.ino())))
+}
+
+/// The file of the lock for a place where streams land.
+pub fn of_place(place: &VolumeId) -> PathBuf {
+    let hash = blake3::hash(place.detail.to_string().as_bytes()).to_hex();
+    Path::new(FOLDER).join(format!("{}-{}.place", place.backend, &hash[..16]))
 }
 
 /// Takes the lock in `path`, waiting up to `patience` for whoever has it.

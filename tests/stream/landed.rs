@@ -1,9 +1,11 @@
 //! What has landed is listed, sent on, and destroyed.
 
 use std::fs::{self, File};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::World;
-use crate::volume::{apart, names, volume};
+use crate::volume::{apart, names, tool, volume};
 
 impl World {
     fn list(&self) -> String {
@@ -96,5 +98,31 @@ fn what_has_landed_is_sent_on() {
         insta::assert_snapshot!("sent on, and cut", send("zeebe-snap-2", &to));
         fs::create_dir(world.place.join("theirs")).unwrap();
         insta::assert_snapshot!("sent on, and not ours", send("theirs", &to));
+    });
+}
+
+#[test]
+fn a_place_is_changed_by_one_at_a_time() {
+    apart(|dir| {
+        let world = World::new(dir);
+        let to = ["zeebe-snap-1", "--to", world.place()];
+        let mut slow = world.stream("send", &[&to[..], &["--limit", "1"]].concat());
+        let mut slow = slow.stdout(Stdio::null()).spawn().unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        while !world.list().contains("zeebe-snap-1") {
+            assert!(Instant::now() < until, "{}", world.list());
+            assert_eq!(slow.try_wait().unwrap(), None);
+        }
+        let theirs = format!("(taken by pid {})", slow.id());
+        let refused = |said: String| {
+            let good = said.contains(&theirs) && said.ends_with("[exit 3]");
+            assert!(good, "{said}");
+        };
+        refused(world.run("send", &to));
+        refused(world.run("send", &["zeebe-snap-2", "--to", world.place()]));
+        refused(world.destroy("zeebe-snap-1", &["--yes"]));
+        tool(Command::new("kill").args(["-INT", &slow.id().to_string()]));
+        assert_eq!(slow.wait().unwrap().code(), Some(1));
+        world.send_both();
     });
 }

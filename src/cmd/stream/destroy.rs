@@ -7,7 +7,7 @@ use zeebe_snap_backends::stream::{Landed, Whole};
 use zeebe_snap_backends::{Obstacle, SnapName};
 
 use super::landed::{find, state};
-use super::{commands, landing, lines_text, point_json, refused, snap_name};
+use super::{commands, hold, landing, lines_text, point_json, refused, snap_name};
 use crate::cmd::ask::ask;
 use crate::cmd::{print, print_json};
 use crate::exit::Exit;
@@ -77,6 +77,7 @@ impl Destroy {
             tell("zeebe-snap: nothing was touched");
             return Ok(Exit::Refused);
         }
+        let _held = hold(&*landing)?;
         perform_all(&actions, &host, &|| false)?;
         let left = landing.landed(&host)?;
         ensure!(

@@ -29,6 +29,7 @@ use zeebe_snap_backends::{Action, Obstacle, SnapName};
 
 use super::{absolute, interruption, print, print_json};
 use crate::exit::Exit;
+use crate::lock;
 use crate::report::progress::Progress;
 use crate::report::table::bytes;
 use crate::report::tell;
@@ -120,6 +121,11 @@ fn place(host: &Host, text: &str) -> Result<Option<Box<dyn Landing>>> {
         false => text.to_owned(),
     };
     Ok(stream::landing(host, &place)?)
+}
+
+/// Keeps others from changing what stands at a place, until what is given is dropped.
+fn hold(landing: &dyn Landing) -> Result<File> {
+    lock::take(&lock::of_place(&landing.id()), Duration::ZERO)
 }
 
 fn snap_name(text: &str) -> Result<SnapName, String> {
