@@ -8,8 +8,7 @@
 # `stream send`. stream_KIND_bare NAME sends one by the bare tools, from zeebe-snap-1 on if it is the second. stream_KIND_away
 # NAME removes what landed, by either.
 #
-# ZFS is measured where the kernel has it (scripts/vm), with a quarter of the tree; where that is emulated, only the ratio says
-# something.
+# ZFS is measured where the kernel has it (scripts/vm); where that is emulated, only the ratio says something.
 
 stream_btrfs_make() {
   volume btrfs
@@ -56,7 +55,7 @@ stream_btrfs_away() {
 
 stream_zfs_make() {
   local name guid
-  truncate -s 1500M "$rig/zeebesnaptest-from" "$rig/zeebesnaptest-to"
+  truncate -s 4G "$rig/zeebesnaptest-from" "$rig/zeebesnaptest-to"
   for name in from to; do
     zpool create -m none -O compression=lz4 -O acltype=posix -O xattr=sa "zeebesnaptest-bench-$name" "$rig/zeebesnaptest-$name" ||
       fail "no pool could be made"
@@ -64,12 +63,12 @@ stream_zfs_make() {
   data=$rig/zfs
   place=zeebesnaptest-bench-to/place
   zfs create -o "mountpoint=$data" zeebesnaptest-bench-from/data
-  rig_run "$repository/scripts/lib/make-tree" "$data/tree" --plain --bytes 500M --entries 6000 >/dev/null || fail "the tree could not be made"
+  rig_run "$repository/scripts/lib/make-tree" "$data/tree" --plain >/dev/null || fail "the tree could not be made"
   rm -rf "$data/tree/deep"
   guid=$(zfs get -Hp -o value guid zeebesnaptest-bench-from/data)
   for name in zeebe-snap-1 zeebe-snap-2; do
     zfs snapshot -o 'zeebe-snap:label={}' -o "zeebe-snap:of={\"$guid\":{}}" "zeebesnaptest-bench-from/data@$name"
-    dd if=/dev/urandom of="$data/tree/changed" bs=1M count=100 status=none
+    dd if=/dev/urandom of="$data/tree/changed" bs=1M count=300 status=none
     find "$data/tree" -maxdepth 3 -name '*1' -type f -exec touch {} +
   done
   zpool sync
@@ -129,6 +128,6 @@ for kind in "${kinds[@]}"; do
   done
 done
 if [[ $what == stream ]]; then
-  ZEEBE_SNAP_BENCH_PROGRAM=${snap[0]} "$repository/scripts/vm" --memory 8G "$repository/scripts/bench" stream-zfs "$runs" ||
+  ZEEBE_SNAP_BENCH_PROGRAM=${snap[0]} "$repository/scripts/vm" --memory 14G "$repository/scripts/bench" stream-zfs "$runs" ||
     fail "ZFS could not be measured"
 fi
