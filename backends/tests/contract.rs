@@ -47,6 +47,7 @@ macro_rules! contract {
                 what_cannot_be_moved_further_down_is_not
                 a_read_only_mount_is_in_the_way
                 a_second_mount_of_a_folder_is_in_the_way
+                a_mount_of_a_container_is_in_the_way_or_sees_what_is_brought_back
             }
             snapshots {
                 a_snapshot_is_what_the_data_was

@@ -1,9 +1,11 @@
 //! What can go wrong with logical volumes: each fault is told with the name of what has it, and costs nothing that was there.
 
+use std::fmt::Debug;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::str::FromStr;
 
 use zeebe_snap_backends::action::perform_all;
 use zeebe_snap_backends::{Action, Error, Obstacle, Progress, Purpose, Volume};
@@ -74,11 +76,20 @@ impl Group {
         format!("{group}-{}", name.replace('-', "--"))
     }
 
-    /// How much of the pool is used, in percent.
-    fn used(&self, field: &str) -> f64 {
+    fn of_pool<T: FromStr<Err: Debug>>(&self, field: &str) -> T {
         let pool = self.lv("pool");
         let words: [&dyn AsRef<std::ffi::OsStr>; 4] = [&"--noheadings", &"-o", &field, &pool];
         answer("lvs", &words).trim().parse().unwrap()
+    }
+
+    /// How much of the pool is used, in percent.
+    fn used(&self, field: &str) -> f64 {
+        self.of_pool(field)
+    }
+
+    /// How many changes to the pool LVM has counted.
+    fn transaction(&self) -> u64 {
+        self.of_pool("transaction_id")
     }
 
     /// What is written to a full pool fails at once, and does not wait for somebody to extend it.
@@ -183,6 +194,41 @@ fn a_pool_with_no_metadata_left_is_in_the_way_and_keeps_what_it_has() {
     let found = volume.find(&host(), &name).unwrap().unwrap();
     assert_eq!(found.label, Some(label("1")));
     tree::same(&captured(&*volume, &name), &old, "captured");
+}
+
+/// As after a change that was cut.
+#[test]
+#[ignore = "needs a kernel with device-mapper: scripts/vm runs it"]
+fn a_pool_that_is_out_of_step_is_in_the_way_and_left() {
+    let fixture = Whole::<Ext4>::fresh();
+    let group = &fixture.group;
+    let name = snap("zeebe-snap-1");
+    tree::fill_small(fixture.data(), "old");
+    let old = take(&*fixture.volume(), &name, &label("1"));
+    let volume = fixture.volume();
+    in_no_ones_way(&*volume);
+    let pool = group.device("pool") + "-tpool";
+    let is = group.transaction();
+    let tell = |from: u64, to: u64| {
+        let message = format!("set_transaction_id {from} {to}");
+        run("dmsetup", &[&"message", &pool, &"0", &message]);
+    };
+    tell(is, is + 1);
+    let expected = format!("at transaction {}, and LVM expects {is}", is + 1);
+    in_the_way(&*volume, &[&group.lv("pool"), &expected]);
+    let names = group.names();
+    let why = fails(&volume.snapshot(&snap("zeebe-snap-2"), &label("2")));
+    says(&why, &["lvcreate", &group.name]);
+    assert_eq!(group.names(), names, "nothing is left");
+    tree::same(&captured(&*volume, &name), &old, "captured");
+
+    // When somebody has settled it all is well.
+    tell(is + 1, is);
+    in_no_ones_way(&*volume);
+    let attempt = Attempt::of(&*volume, &name, "restore-1");
+    attempt.stage();
+    attempt.swap();
+    tree::same(&fixture.look(), &old, "brought back");
 }
 
 /// Whether all of it could be written.

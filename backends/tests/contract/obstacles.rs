@@ -3,6 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use zeebe_snap_backends::action::perform_all;
 use zeebe_snap_backends::{Obstacle, Progress, Purpose, Volume, driver};
@@ -173,6 +176,62 @@ pub fn a_second_mount_of_a_folder_is_in_the_way<F: Fixture>() {
     attempt.swap();
     let shown = tree::look(&again, &F::leaves_out());
     assert_eq!(shown == old, F::MOVES == Moves::Entries);
+    attempt.reverse();
+}
+
+/// A process that has mounts of its own, as a container does.
+struct Elsewhere(Child);
+
+impl Elsewhere {
+    fn begin() -> Elsewhere {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--propagation", "private", "sleep", "600"]);
+        let it = Elsewhere(unshare.stdin(Stdio::null()).spawn().unwrap());
+        let namespace = |of: &str| fs::read_link(format!("/proc/{of}/ns/mnt")).unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        while namespace(&it.id()) == namespace("self") {
+            assert!(Instant::now() < until, "it has no mounts of its own");
+            thread::yield_now();
+        }
+        it
+    }
+
+    fn id(&self) -> String {
+        self.0.id().to_string()
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// It sees what is brought back; or it is in the way, since it would go on with what is replaced.
+pub fn a_mount_of_a_container_is_in_the_way_or_sees_what_is_brought_back<F: Fixture>() {
+    let fixture = F::fresh();
+    tree::fill_small(fixture.data(), "older");
+    let name = snap("zeebe-snap-1");
+    let old = take(&*fixture.volume(), &name, &label("1"));
+    tree::empty(fixture.data(), &F::leaves_out());
+    let elsewhere = Elsewhere::begin();
+    none(&*fixture.volume(), &[Purpose::Capture]);
+    let both = &PURPOSES[1..];
+    if F::MOVES == Moves::Volume {
+        one(&*fixture.volume(), both, &[&elsewhere.id(), "namespace"]);
+        drop(elsewhere);
+        none(&*fixture.volume(), both);
+        return;
+    }
+    let volume = fixture.volume();
+    none(&*volume, both);
+    let attempt = Attempt::of(&*volume, &name, "restore-1");
+    attempt.stage();
+    attempt.swap();
+    let root = PathBuf::from(format!("/proc/{}/root", elsewhere.id()));
+    let seen = root.join(fixture.data().strip_prefix("/").unwrap());
+    tree::same(&tree::look(&seen, &F::leaves_out()), &old, "seen there");
     attempt.reverse();
 }
 
