@@ -7,6 +7,11 @@ use std::process::{Child, Command, Stdio};
 
 use crate::addresses::Addresses;
 
+#[path = "../tree/tool.rs"]
+mod tool;
+
+pub use tool::tool;
+
 /// Set in every process that a cluster's test starts, and inherited by whatever that starts: its value is the test's folder.
 pub const MARK: &str = "ZEEBE_SNAP_TEST";
 
@@ -156,18 +161,4 @@ impl Drop for Rig {
             eprintln!("the sweeper of {} is lost: {error}", self.dir.display());
         }
     }
-}
-
-/// The standard output of a command that has to succeed.
-pub fn tool(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{stderr}",
-        output.status
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }

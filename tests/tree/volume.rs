@@ -8,6 +8,11 @@ use std::thread;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
+#[path = "tool.rs"]
+mod tool;
+
+pub use tool::tool;
+
 /// Every file system that the program is tried on.
 pub const KINDS: [&str; 3] = ["ext4", "xfs", "btrfs"];
 
@@ -99,20 +104,6 @@ pub fn volume(folder: &Path, kind: &str, megabytes: u64) -> PathBuf {
             .arg(&at),
     );
     at
-}
-
-/// The standard output of a command that has to succeed.
-pub fn tool(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{stderr}",
-        output.status
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Names of what is in a folder, in order.
