@@ -168,7 +168,10 @@ fn send<F: Fixture>(from: &dyn Stream, to: &dyn Landing, shipment: &Shipment, la
     };
     let shipped = ship(&host(), from, to, shipment, &[], label, &flow).unwrap();
     assert!(shipped.bytes > 0 && shipped.bytes == told.into_inner());
-    let near = shipped.bytes / 2..shipped.bytes * 2 + 100_000 + F::ZEROS;
+    // Tools do not count all the records around the data, which are most of a small stream.
+    const AROUND: u64 = 100_000;
+    let least = (shipped.bytes / 2).saturating_sub(AROUND);
+    let near = least..shipped.bytes * 2 + AROUND + F::ZEROS;
     assert!(
         bytes.is_none_or(|bytes| near.contains(&bytes)),
         "{bytes:?} were to be {shipped:?}"
