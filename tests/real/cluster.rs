@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -235,8 +236,13 @@ impl Cluster {
 
     /// Has every replica take a snapshot, and waits until it has one.
     pub fn take_snapshot(&self) {
-        self.post_all("/actuator/partitions/takeSnapshot");
-        until("a Zeebe snapshot on every replica", seconds(60), || {
+        let mut asked: Option<Instant> = None;
+        until("a Zeebe snapshot on every replica", seconds(180), || {
+            // A partition that has just got its leader, or has processed nothing yet, takes none.
+            if asked.is_none_or(|at| at.elapsed() > seconds(15)) {
+                self.post_all("/actuator/partitions/takeSnapshot");
+                asked = Some(Instant::now());
+            }
             self.zeebe_snapshots()
                 .values()
                 .all(Option::is_some)
