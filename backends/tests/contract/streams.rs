@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use zeebe_snap_backends::stream::pipe::{self, Flow, PipeError, Receiver, Sender};
 use zeebe_snap_backends::stream::{
-    self, Agreement, Landed, Landing, Point, Shipment, Stream, Whole, agree, ship,
+    self, Agreement, Form, Landed, Landing, Point, Shipment, Stream, Whole, agree, ship,
 };
 use zeebe_snap_backends::{Cmd, Label, SnapName, Volume, tree as trees};
 
@@ -168,9 +168,12 @@ fn send<F: Fixture>(from: &dyn Stream, to: &dyn Landing, shipment: &Shipment, la
     };
     let shipped = ship(&host(), from, to, shipment, &[], label, &flow).unwrap();
     assert!(shipped.bytes > 0 && shipped.bytes == told.into_inner());
-    // Tools do not count all the records around the data, which are most of a small stream.
     const AROUND: u64 = 100_000;
-    let least = (shipped.bytes / 2).saturating_sub(AROUND);
+    let least = match shipment.resume {
+        // ZFS does not count the records around the data, and takes those that have flowed off what it counts.
+        Some(_) => (shipped.bytes / 2).saturating_sub(AROUND),
+        None => shipped.bytes / 2,
+    };
     let near = least..shipped.bytes * 2 + AROUND + F::ZEROS;
     assert!(
         bytes.is_none_or(|bytes| near.contains(&bytes)),
@@ -262,11 +265,15 @@ pub fn a_base_is_told_by_its_identity<F: Fixture>() {
     take(&*sides.volume, &first, &label("1"));
     assert!(matches!(sides.agree(&first), Agreement::Refused(_)));
     tree::same(&sides.seen(&first), &old, "what is there is left");
-    let other = sides.volume.find(&host(), &first).unwrap().unwrap();
     take(&*sides.volume, &second, &label("2"));
-    // The old one may be, where a bookmark of it is kept.
+    // The old one, where a bookmark of it is kept; else none.
+    let landed = sides.whole(&first).unwrap().point.identity;
     let base = sides.shipment(&second).0.base;
-    assert_ne!(base.map(|base| base.identity), Some(other.identity));
+    assert!(
+        base.as_ref()
+            .is_none_or(|base| base.form == Form::Bookmark && base.identity == landed),
+        "{base:?}"
+    );
 }
 
 /// What was to be started from is gone from there: refused, and nothing is left of a try.
