@@ -2,10 +2,10 @@
 
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::World;
 use crate::volume::{apart, names, tool, volume};
+use crate::wait::until;
 
 impl World {
     fn list(&self) -> String {
@@ -108,11 +108,10 @@ fn a_place_is_changed_by_one_at_a_time() {
         let to = ["zeebe-snap-1", "--to", world.place()];
         let mut slow = world.stream("send", &[&to[..], &["--limit", "1"]].concat());
         let mut slow = slow.stdout(Stdio::null()).spawn().unwrap();
-        let until = Instant::now() + Duration::from_secs(60);
-        while !world.list().contains("zeebe-snap-1") {
-            assert!(Instant::now() < until, "{}", world.list());
+        until("the first to have begun", || {
             assert_eq!(slow.try_wait().unwrap(), None);
-        }
+            world.list().contains("zeebe-snap-1").then_some(())
+        });
         let theirs = format!("(taken by pid {})", slow.id());
         let refused = |said: String| {
             let good = said.contains(&theirs) && said.ends_with("[exit 3]");

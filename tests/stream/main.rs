@@ -6,6 +6,8 @@
 #[allow(dead_code)]
 #[path = "../tree/volume.rs"]
 mod volume;
+#[path = "../tree/wait.rs"]
+mod wait;
 
 mod extracting;
 mod landed;

@@ -4,10 +4,8 @@
 //! chain that is not always sent so cannot be gone on with. A base is told by its guid, and may be a bookmark. What a
 //! promotion moved to another dataset is not sent from there.
 
-use std::collections::BTreeMap;
-
-use super::line::LABEL;
-use super::tell::{self, Value, number, text};
+use super::line::{LABEL, Line, OF};
+use super::tell::{self, number, text};
 use super::zfs;
 use crate::cmd::{Cmd, System};
 use crate::name::SnapName;
@@ -55,14 +53,10 @@ fn size(said: &[u8]) -> Option<u64> {
     Some(size.cast_signed().max(0).unsigned_abs())
 }
 
-/// The snapshots and bookmarks of `dataset` that are `ours`, oldest first. Of one that has both, the snapshot.
-pub fn points(
-    sys: &dyn System,
-    dataset: &str,
-    ours: impl Fn(&BTreeMap<String, Value>) -> bool,
-) -> Result<Vec<Point>> {
-    let properties = ["guid", "createtxg", "defer_destroy", super::line::OF, LABEL];
-    let words = ["-d", "1", "-t", "snapshot,bookmark", "--", dataset];
+/// The snapshots of the data that are ours, and its bookmarks, oldest first. Of what has both, the snapshot.
+pub fn points(sys: &dyn System, line: &Line) -> Result<Vec<Point>> {
+    let properties = ["guid", "createtxg", "defer_destroy", OF, LABEL];
+    let words = ["-d", "1", "-t", "snapshot,bookmark", "--", &line.live];
     let mut found: Vec<(u64, Point)> = Vec::new();
     for (full, all) in tell::get(sys, &properties, &words)? {
         let (form, name) = match (full.split_once('@'), full.split_once('#')) {
@@ -71,7 +65,7 @@ pub fn points(
             _ => continue,
         };
         // A bookmark cannot say whose it is. It is of use only if what has the same guid is ours on the other side.
-        let is_ours = form == Form::Bookmark || ours(&all);
+        let is_ours = form == Form::Bookmark || line.label(&all).is_some();
         let is_there = text(&all, "defer_destroy") != Some("on");
         if let (true, true, Ok(name), Some(guid)) = (
             is_ours,
@@ -103,8 +97,7 @@ macro_rules! sends {
     ($volume:ty) => {
         impl crate::Stream for $volume {
             fn points(&self, sys: &dyn System) -> Result<Vec<crate::stream::Point>> {
-                let line = &self.line;
-                super::stream::points(sys, &line.live, |all| line.label(all).is_some())
+                super::stream::points(sys, &self.line)
             }
 
             fn part(&self) -> crate::stream::Part {

@@ -77,6 +77,11 @@ struct Manner {
 }
 
 impl Manner {
+    /// [`hold`]s the place, if anything is to change there.
+    fn hold(&self, landing: &dyn Landing) -> Result<Option<File>> {
+        (!self.dry_run).then(|| hold(landing)).transpose()
+    }
+
     /// Lets `work` make bytes flow, shown on a terminal as `what`, until it is done or a signal comes.
     fn flow<T>(
         &self,
@@ -123,7 +128,7 @@ fn place(host: &Host, text: &str) -> Result<Option<Box<dyn Landing>>> {
     Ok(stream::landing(host, &place)?)
 }
 
-/// Keeps others from changing what stands at a place, until what is given is dropped.
+/// Keeps others from changing what stands at a place, until what it gives is dropped.
 fn hold(landing: &dyn Landing) -> Result<File> {
     lock::take(&lock::of_place(&landing.id()), Duration::ZERO)
 }

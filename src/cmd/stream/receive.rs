@@ -9,7 +9,7 @@ use zeebe_snap_backends::stream::pipe::{self, Sender};
 use zeebe_snap_backends::stream::{HEAD, Landing, Shipment, Whole};
 use zeebe_snap_backends::{Error, Label, SnapName};
 
-use super::{Manner, Story, hold, landing, opened, refused};
+use super::{Manner, Story, landing, opened, refused};
 use crate::exit::Exit;
 
 const MORE: &str = "\
@@ -47,10 +47,7 @@ impl Receive {
             .take(HEAD as u64)
             .read_to_end(&mut first)
             .context("read standard input")?;
-        let _held = match self.manner.dry_run {
-            true => None,
-            false => Some(hold(&*landing)?),
-        };
+        let _held = self.manner.hold(&*landing)?;
         let landed = landing.landed(&host)?;
         let shipment = landing.head(&first)?.shipment(&landed);
         let cut = landed.iter().filter(|it| {

@@ -11,7 +11,7 @@ use zeebe_snap_backends::stream::{self, Agreement, Point, Shipment, agree};
 use zeebe_snap_backends::{Label, Landing, Obstacle, SnapName};
 
 use super::side::Side;
-use super::{Manner, Story, hold, landing, opened, point_json, refused, snap_name};
+use super::{Manner, Story, landing, opened, point_json, refused, snap_name};
 use crate::cmd::{print, print_json};
 use crate::exit::Exit;
 
@@ -85,10 +85,7 @@ impl Send {
     ) -> Result<Exit> {
         let stream = from.stream()?;
         // From the look that decides on.
-        let _held = match self.manner.dry_run {
-            true => None,
-            false => Some(hold(landing)?),
-        };
+        let _held = self.manner.hold(landing)?;
         let mut points = stream.points(host)?;
         if let Some(base) = &base {
             points.retain(|it| it == base || it == of);
