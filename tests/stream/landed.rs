@@ -1,7 +1,7 @@
 //! What has landed is listed, sent on, and destroyed.
 
 use std::fs::{self, File};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::World;
 use crate::volume::{apart, names, tool, volume};
@@ -101,18 +101,28 @@ fn what_has_landed_is_sent_on() {
     });
 }
 
+/// Ended with the test, however that ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 #[test]
 fn a_place_is_changed_by_one_at_a_time() {
     apart(|dir| {
         let world = World::new(dir);
         let to = ["zeebe-snap-1", "--to", world.place()];
         let mut slow = world.stream("send", &[&to[..], &["--limit", "1"]].concat());
-        let mut slow = slow.stdout(Stdio::null()).spawn().unwrap();
+        let mut slow = Running(slow.stdout(Stdio::null()).spawn().unwrap());
         until("the first to have begun", || {
-            assert_eq!(slow.try_wait().unwrap(), None);
+            assert_eq!(slow.0.try_wait().unwrap(), None);
             world.list().contains("zeebe-snap-1").then_some(())
         });
-        let theirs = format!("(taken by pid {})", slow.id());
+        let theirs = format!("(taken by pid {})", slow.0.id());
         let refused = |said: String| {
             let good = said.contains(&theirs) && said.ends_with("[exit 3]");
             assert!(good, "{said}");
@@ -120,8 +130,8 @@ fn a_place_is_changed_by_one_at_a_time() {
         refused(world.run("send", &to));
         refused(world.run("send", &["zeebe-snap-2", "--to", world.place()]));
         refused(world.destroy("zeebe-snap-1", &["--yes"]));
-        tool(Command::new("kill").args(["-INT", &slow.id().to_string()]));
-        assert_eq!(slow.wait().unwrap().code(), Some(1));
+        tool(Command::new("kill").args(["-INT", &slow.0.id().to_string()]));
+        assert_eq!(slow.0.wait().unwrap().code(), Some(1));
         world.send_both();
     });
 }
