@@ -35,8 +35,7 @@ pub fn file(data: &Path, what: &str) -> Result<PathBuf> {
 
 /// The file of the lock for a place where streams land.
 pub fn of_place(place: &VolumeId) -> PathBuf {
-    let hash = blake3::hash(place.detail.to_string().as_bytes()).to_hex();
-    Path::new(FOLDER).join(format!("{}-{}.place", place.backend, &hash[..16]))
+    Path::new(FOLDER).join(format!("{}-{}.place", place.backend, place.short(16)))
 }
 
 /// Takes the lock in `path`, waiting up to `patience` for whoever has it.

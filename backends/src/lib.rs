@@ -158,6 +158,14 @@ pub struct VolumeId {
     pub detail: serde_json::Value,
 }
 
+impl VolumeId {
+    /// What names it in a few letters, as many as are asked for up to 64: the same each time, and another for another volume.
+    pub fn short(&self, letters: usize) -> String {
+        let hash = blake3::hash(self.detail.to_string().as_bytes());
+        hash.to_hex()[..letters].to_owned()
+    }
+}
+
 impl fmt::Display for VolumeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.title)

@@ -21,11 +21,10 @@ pub struct Mark {
 
 impl Mark {
     pub fn new(dataset: &str, of: &Point, place: &VolumeId) -> Mark {
-        let hash = blake3::hash(place.detail.to_string().as_bytes()).to_hex();
         Mark {
             dataset: dataset.to_owned(),
             of: of.clone(),
-            tail: format!(".{}", &hash[..8]),
+            tail: format!(".{}", place.short(8)),
         }
     }
 
