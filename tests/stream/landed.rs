@@ -1,6 +1,7 @@
 //! What has landed is listed, sent on, and destroyed.
 
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::process::{Child, Command, Stdio};
 
 use crate::World;
@@ -130,6 +131,12 @@ fn a_place_is_changed_by_one_at_a_time() {
         refused(world.run("send", &to));
         refused(world.run("send", &["zeebe-snap-2", "--to", world.place()]));
         refused(world.destroy("zeebe-snap-1", &["--yes"]));
+        // By whatever name.
+        let link = dir.join("link");
+        symlink(&world.place, &link).unwrap();
+        for name in [link.to_str().unwrap(), &format!("{}/", world.place())] {
+            refused(world.run("send", &["zeebe-snap-1", "--to", name]));
+        }
         tool(Command::new("kill").args(["-INT", &slow.0.id().to_string()]));
         assert_eq!(slow.0.wait().unwrap().code(), Some(1));
         world.send_both();

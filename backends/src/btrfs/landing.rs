@@ -57,9 +57,16 @@ struct Standing {
 }
 
 impl Folder {
+    /// By its one real path, as far as that is there: what is known of the place, and who holds it, is known by that.
     pub fn new(folder: &Path) -> Folder {
+        let real = |there: &Path| -> Option<PathBuf> {
+            let rest = folder.strip_prefix(there).ok()?;
+            let there = there.canonicalize().ok()?;
+            Some(there.components().chain(rest.components()).collect())
+        };
+        let mut absolute = folder.ancestors().filter(|_| folder.is_absolute());
         Folder {
-            folder: folder.to_owned(),
+            folder: absolute.find_map(real).unwrap_or(folder.to_owned()),
         }
     }
 
