@@ -236,32 +236,39 @@ fn open_gates(debts: &Debts) -> Stage {
 }
 
 /// The `wanted` steps of a run's first plan that have not ended. A run that only lets go of things and failed is asked for
-/// again by the person who wants it, but not because an agent died; one that did not begin owes nothing.
+/// again by the person who wants it, but not because an agent died: of one that failed only what was going on elsewhere
+/// meanwhile is brought to its end, so that no half of it is left. One that did not begin owes nothing.
 fn unfinished(entries: &[Entry], plans: &[&Plan], wanted: fn(&Step) -> bool) -> Vec<Stage> {
-    let mut begun = false;
-    let mut ended: Vec<&Step> = Vec::new();
+    let mut begun: Vec<&Step> = Vec::new();
+    let mut done: Vec<&Step> = Vec::new();
+    let mut failed: Vec<&Step> = Vec::new();
     for entry in entries {
         match entry {
-            Entry::Begun { .. } => begun = true,
-            Entry::Done { no, .. } => ended.extend(step(plans, *no)),
-            Entry::Failed { no, fault }
-                if fault.kind != FaultKind::LinkLost && step(plans, *no).is_some_and(wanted) =>
-            {
-                return Vec::new();
+            Entry::Begun { plan, stage, .. } => {
+                let stage = plans.get(*plan).and_then(|plan| plan.stages.get(*stage));
+                begun.extend(stage.into_iter().flat_map(|stage| &stage.steps));
+            }
+            Entry::Done { no, .. } => done.extend(step(plans, *no)),
+            Entry::Failed { no, fault } if fault.kind != FaultKind::LinkLost => {
+                failed.extend(step(plans, *no).filter(|step| wanted(step)));
             }
             _ => {}
         }
     }
+    let is_owed = |step: &Step| {
+        let goes_on = failed.is_empty() || begun.contains(&step) && !failed.contains(&step);
+        wanted(step) && goes_on && !done.contains(&step)
+    };
     let left = |stage: &Stage| Stage {
         on_failure: stage.on_failure,
         steps: stage
             .steps
             .iter()
-            .filter(|step| wanted(step) && !ended.contains(step))
+            .filter(|step| is_owed(step))
             .cloned()
             .collect(),
     };
-    let first = plans.first().filter(|_| begun);
+    let first = plans.first().filter(|_| !begun.is_empty());
     first
         .into_iter()
         .flat_map(|plan| &plan.stages)

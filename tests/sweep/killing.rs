@@ -167,7 +167,7 @@ impl Cluster {
 }
 
 /// Kills, with both frozen meanwhile, so that neither sees the other die first. Whether there was anybody.
-fn kill(coordinator: i32, who: Who) -> bool {
+pub fn kill(coordinator: i32, who: Who) -> bool {
     signal(coordinator, Signal::STOP);
     let agents = agents(coordinator);
     for agent in &agents {

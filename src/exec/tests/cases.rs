@@ -181,6 +181,44 @@ fn whatever_happens_to_a_forget_no_half_is_taken_for_a_whole() {
     sweep_all(Verb::Forget);
 }
 
+/// A forget and a release that fail at one broker are asked for again, but what went on at another when the program died
+/// is not left in halves.
+#[test]
+fn what_fails_at_one_broker_and_dies_leaves_no_half_at_another() {
+    let spec = |lies, up, config| Spec {
+        lies,
+        systemd: false,
+        up,
+        config,
+        moves: false,
+    };
+    let beside = |lies| Layout {
+        brokers: vec![
+            spec(Lies::Nested, true, true),
+            spec(lies, false, false),
+            spec(Lies::Nested, true, false),
+        ],
+        seed: 1,
+    };
+    let mut counts = Counts::new();
+    for verb in [Verb::Forget, Verb::Release] {
+        for layout in [beside(Lies::Folder), beside(Lies::Mount)] {
+            let prepared = prepare(&layout, verb);
+            let mut sweep = Sweep {
+                prepared: &prepared,
+                dice: Dice(1),
+                counts,
+                one_in: 1,
+            };
+            if let Err(wrong) = sweep.failures_at_every_moment() {
+                panic!("{}: {wrong}\n{layout:#?}", verb.word());
+            }
+            counts = sweep.counts;
+        }
+    }
+    told(&counts);
+}
+
 #[test]
 fn a_window_that_grows_too_long_is_given_up() {
     let prepared = prepare(&fixed()[0], Verb::Backup);

@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{Cases, UP, cluster_up, newest, settled, unharmed};
 use crate::case::On;
+use crate::cluster::LONG;
+use crate::killing::{Who, journals, kill};
 use crate::rig::tool;
 
 #[test]
@@ -69,4 +73,49 @@ fn a_snapshot_of_somebody_else_is_left() {
         cluster.run(&["forget", &set, "--yes"]).exits(0);
         settled(&cluster, "another one", UP, &[1]);
     }
+}
+
+/// A forget that was refused at one broker, and was killed while it removed what another has.
+#[test]
+fn where_one_is_left_and_the_program_dies_no_half_is_left_of_another() {
+    let mut cases = Cases::default();
+    let cluster = cluster_up(On::Copy);
+    cluster.run(&["backup"]).exits(0);
+    let set = newest(&cluster);
+    let sidecar = cluster.place.snapshot(1, &set).with_extension("json");
+    let written = fs::read_to_string(&sidecar).unwrap();
+    fs::write(&sidecar, written.replace("\"orders\"", "\"theirs\"")).unwrap();
+    // It takes so long to remove that the program can be killed meanwhile.
+    let large = cluster.place.snapshot(0, &set);
+    fs::write(large.join("0"), "").unwrap();
+    for number in 1..60_000 {
+        fs::hard_link(large.join("0"), large.join(number.to_string())).unwrap();
+    }
+
+    let name = large.file_name().unwrap().to_str().unwrap();
+    let half = large.with_file_name(format!(".{name}.partial"));
+    let mut run = cluster.begin(&["forget", &set, "--yes"]);
+    let begun = Instant::now();
+    let is_refused = |path| {
+        fs::read_to_string(path)
+            .unwrap()
+            .contains(r#""entry":"failed""#)
+    };
+    while !half.exists() || !journals(&cluster.state()).into_iter().any(is_refused) {
+        let goes_on = !run.has_ended() && begun.elapsed() < LONG;
+        assert!(goes_on, "nothing is refused, or nothing is half removed");
+        thread::sleep(Duration::from_millis(1));
+    }
+    kill(run.pid(), Who::Both);
+    run.finish();
+    cluster.wait_for_silence();
+    assert!(half.exists(), "it was not killed in time");
+
+    cluster.run(&["recover"]).exits(0);
+    assert!(!half.exists(), "a half is left");
+    cluster.captured(1, &set).unwrap();
+    unharmed(&cluster, "refused at one and killed", UP, &[1]);
+    fs::write(&sidecar, written).unwrap();
+    settled(&cluster, "refused at one and killed", UP, &[1]);
+    cases.count("a forget is refused at one broker and killed at another");
 }
