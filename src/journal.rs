@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -111,12 +111,18 @@ pub trait Log: std::fmt::Debug {
 pub struct Journal<'a> {
     log: &'a mut dyn Log,
     entries: Vec<Entry>,
+    /// Why no more lines are written.
+    broken: Option<String>,
 }
 
 impl<'a> Journal<'a> {
     /// Goes on with `entries`, which `log` holds already.
     pub fn new(log: &'a mut dyn Log, entries: Vec<Entry>) -> Journal<'a> {
-        Journal { log, entries }
+        Journal {
+            log,
+            entries,
+            broken: None,
+        }
     }
 
     /// What it holds.
@@ -124,18 +130,25 @@ impl<'a> Journal<'a> {
         &self.entries
     }
 
-    /// Adds a line; one that cannot be written is given back.
+    /// Adds a line; one that cannot be written is given back. After one none is: what is on disk is always how the run
+    /// began. (A sync that succeeds after one that failed says nothing of the lines before: fsync(2), EIO.)
     pub fn add(
         &mut self,
         entry: Entry,
         durability: Durability,
     ) -> Result<(), (Box<Entry>, anyhow::Error)> {
+        if let Some(why) = &self.broken {
+            return Err((Box::new(entry), anyhow!("{why}")));
+        }
         match self.log.append(&entry, durability) {
             Ok(()) => {
                 self.entries.push(entry);
                 Ok(())
             }
-            Err(error) => Err((Box::new(entry), error)),
+            Err(error) => {
+                self.broken = Some(format!("{error:#}"));
+                Err((Box::new(entry), error))
+            }
         }
     }
 

@@ -313,15 +313,19 @@ impl<'a, 'j> Walk<'a, 'j> {
             Durability::Written
         };
         let must = stage.on_failure != OnFailure::GoOn;
-        self.write(
-            Entry::Begun {
-                plan,
-                stage: number,
-                at: self.world.now(),
-            },
-            durability,
-            must,
-        )?;
+        let begun = Entry::Begun {
+            plan,
+            stage: number,
+            at: self.world.now(),
+        };
+        match self.write(begun, durability, must || sure) {
+            // What has to be known of after a power cut is not begun if it would not be; the brokers are seen to.
+            Err(error) if !must => {
+                self.unwritten.get_or_insert(error);
+                return Ok(None);
+            }
+            written => written?,
+        }
         if stage
             .steps
             .iter()

@@ -210,11 +210,42 @@ fn what_fails_at_one_broker_and_dies_leaves_no_half_at_another() {
                 counts,
                 one_in: 1,
             };
-            if let Err(wrong) = sweep.failures_at_every_moment() {
+            if let Err(wrong) = sweep.then_dies(Trouble::Fails, false) {
                 panic!("{}: {wrong}\n{layout:#?}", verb.word());
             }
             counts = sweep.counts;
         }
+    }
+    told(&counts);
+}
+
+/// What was not synced is gone when the power goes: nothing is done of which the journal would not tell.
+#[test]
+fn where_a_line_cannot_be_synced_and_the_power_goes_nothing_is_lost() {
+    let broker = Spec {
+        lies: Lies::Folder,
+        systemd: false,
+        up: true,
+        config: true,
+        moves: false,
+    };
+    let layout = Layout {
+        brokers: vec![broker],
+        seed: 1,
+    };
+    let mut counts = Counts::new();
+    for verb in Verb::ALL {
+        let prepared = prepare(&layout, verb);
+        let mut sweep = Sweep {
+            prepared: &prepared,
+            dice: Dice(1),
+            counts,
+            one_in: 1,
+        };
+        if let Err(wrong) = sweep.then_dies(Trouble::SyncFails, true) {
+            panic!("{}: {wrong}\n{layout:#?}", verb.word());
+        }
+        counts = sweep.counts;
     }
     told(&counts);
 }

@@ -30,24 +30,9 @@ macro_rules! must {
     ($is:expr, $($what:tt)*) => { if !$is { return Err(format!($($what)*)); } };
 }
 
-/// What was made to go wrong that a verb which only lets go of things does not make good, but says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Excuse {
-    None,
-    /// Some things may be left.
-    StepFailed,
-    /// Nothing says what was begun.
-    JournalUnwritten,
-}
-
-impl Excuse {
-    fn is_some(self) -> bool {
-        self != Excuse::None
-    }
-}
-
-/// Whether the verb has done what it is for; an error is what is wrong.
-pub fn judge(prepared: &Prepared, after: &Machine, excuse: Excuse) -> Judged<bool> {
+/// Whether the verb has done what it is for; an error is what is wrong. `failed` says that a step was made to fail, after
+/// which a verb that only lets go of things may have left some of them, and says so.
+pub fn judge(prepared: &Prepared, after: &Machine, failed: bool) -> Judged<bool> {
     let before = &prepared.before;
     must!(
         after.violations.is_empty(),
@@ -76,10 +61,10 @@ pub fn judge(prepared: &Prepared, after: &Machine, excuse: Excuse) -> Judged<boo
     }
     let swapped = data(prepared, after)?;
     brokers(prepared, after, swapped)?;
-    let kept = kept(prepared, after, swapped, excuse)?;
+    let kept = kept(prepared, after, swapped, failed)?;
     configs(prepared, after, swapped)?;
-    let sets = sets(prepared, after, excuse)?;
-    nothing_else(prepared, after, excuse)?;
+    let sets = sets(prepared, after, failed)?;
+    nothing_else(prepared, after, failed)?;
     Ok(match prepared.verb {
         Verb::Restore { .. } | Verb::Undo { .. } => swapped,
         Verb::Release => kept,
@@ -180,7 +165,7 @@ fn owner(machine: &Machine, path: &Path) -> NodeId {
         .map_or(NodeId(99), |(node, _)| *node)
 }
 
-fn kept(prepared: &Prepared, after: &Machine, swapped: bool, excuse: Excuse) -> Judged<bool> {
+fn kept(prepared: &Prepared, after: &Machine, swapped: bool, failed: bool) -> Judged<bool> {
     let (before, now) = (kept_trees(&prepared.before), kept_trees(after));
     let mut wanted = before.clone();
     if swapped {
@@ -201,7 +186,7 @@ fn kept(prepared: &Prepared, after: &Machine, swapped: bool, excuse: Excuse) -> 
         let part = now.iter().all(|(key, of)| before.get(key) == Some(of));
         must!(part, "what is kept is another: {now:?}, was {before:?}");
         must!(
-            now.is_empty() || now == before || excuse.is_some(),
+            now.is_empty() || now == before || failed,
             "a part was released: {now:?} of {before:?} is left"
         );
         return Ok(now.is_empty());
@@ -255,7 +240,7 @@ fn configs(prepared: &Prepared, after: &Machine, swapped: bool) -> Judged<()> {
 }
 
 /// Whether the sets are what the verb is for.
-fn sets(prepared: &Prepared, after: &Machine, excuse: Excuse) -> Judged<bool> {
+fn sets(prepared: &Prepared, after: &Machine, failed: bool) -> Judged<bool> {
     let before = &prepared.before;
     for (set, of) in &after.state.sets {
         let known = before.state.sets.contains_key(set)
@@ -266,7 +251,7 @@ fn sets(prepared: &Prepared, after: &Machine, excuse: Excuse) -> Judged<bool> {
             manifest.ok_or_else(|| format!("set {set} is written of and did not come to be"))?;
         if of.forgotten {
             must!(
-                excuse.is_some() && prepared.sets.contains(set),
+                failed && prepared.sets.contains(set),
                 "set {set} is half forgotten"
             );
             continue;
@@ -302,7 +287,7 @@ fn sets(prepared: &Prepared, after: &Machine, excuse: Excuse) -> Judged<bool> {
         .count();
     if prepared.verb == Verb::Forget {
         must!(
-            gone == 0 || gone == prepared.sets.len() || excuse.is_some(),
+            gone == 0 || gone == prepared.sets.len() || failed,
             "some sets are forgotten and some not"
         );
         return Ok(gone == prepared.sets.len());
@@ -344,7 +329,7 @@ fn whole(after: &Machine, manifest: &Manifest) -> Judged<()> {
 }
 
 /// Nothing of ours that no set and no kept tree accounts for.
-fn nothing_else(prepared: &Prepared, after: &Machine, excuse: Excuse) -> Judged<()> {
+fn nothing_else(prepared: &Prepared, after: &Machine, failed: bool) -> Judged<()> {
     let kept = kept_trees(after);
     for path in after.things.0.keys() {
         let of_broker = |broker: &super::machine::Broker| {
@@ -360,9 +345,7 @@ fn nothing_else(prepared: &Prepared, after: &Machine, excuse: Excuse) -> Judged<
         let Some((kind, id)) = ours(path) else {
             return Err(format!("{text} is there"));
         };
-        // A release goes on where its journal cannot be written, and nobody knows of it if it is then cut.
-        let unknown = excuse == Excuse::JournalUnwritten && prepared.verb == Verb::Release;
-        must!(unknown || !text.ends_with(".partial"), "{text} is left");
+        must!(!text.ends_with(".partial"), "{text} is left");
         let named_by_set =
             kind == "zeebe-snap" && after.state.sets.keys().any(|set| set.as_str() == id);
         let name = format!("{kind}-{id}");
@@ -376,9 +359,7 @@ fn nothing_else(prepared: &Prepared, after: &Machine, excuse: Excuse) -> Judged<
                 && (changed || !prepared.before.things.has(&broker.data))
         });
         // What is written of a tree that is gone, where to remove it failed and was said.
-        let alone = alone
-            || unknown
-            || excuse.is_some() && (text.ends_with(".seal") || text.ends_with(".json"));
+        let alone = alone || failed && (text.ends_with(".seal") || text.ends_with(".json"));
         let by_kept = alone
             || kept.iter().any(|((node, kept), _)| {
                 (*kept == name && owner(after, path) == *node)
@@ -386,7 +367,7 @@ fn nothing_else(prepared: &Prepared, after: &Machine, excuse: Excuse) -> Judged<
                 || (text.starts_with(&format!("/etc/{node}/")) && says(after, *node, kept, &name))
             });
         must!(
-            named_by_set || by_kept || excuse.is_some() && prepared.before.things.has(path),
+            named_by_set || by_kept || failed && prepared.before.things.has(path),
             "{text} is left, and nothing names it"
         );
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::invariants::{Excuse, judge};
+use super::invariants::judge;
 use super::layout::{Layout, Spec};
 use super::machine::{Keeps, Machine, Moment, Tape};
 use super::session::{Dice, Trouble, end_flights};
@@ -54,14 +54,14 @@ impl Sweep<'_> {
     }
 
     /// Recovers with no more trouble, and looks.
-    fn settled(&mut self, machine: Machine, excuse: Excuse, what: &str) -> Result<bool, String> {
+    fn settled(&mut self, machine: Machine, failed: bool, what: &str) -> Result<bool, String> {
         let (seed, forward) = (self.seed(), self.dice.toss());
         let (machine, result) = recover(machine, Trouble::None, seed, forward);
         if let Some(Err(error)) = &result {
             return Err(format!("{what}: the recovery failed: {error:#}"));
         }
         let done =
-            judge(self.prepared, &machine, excuse).map_err(|wrong| format!("{what}: {wrong}"))?;
+            judge(self.prepared, &machine, failed).map_err(|wrong| format!("{what}: {wrong}"))?;
         match recover(machine, Trouble::None, seed, forward) {
             (_, None) => Ok(done),
             _ => Err(format!("{what}: a second recovery finds something to do")),
@@ -91,7 +91,7 @@ impl Sweep<'_> {
         if exit(&ending) != Exit::Done {
             return Err(format!("with no trouble it ends with {ending:?}"));
         }
-        let done = judge(self.prepared, &carried.machine, Excuse::None)
+        let done = judge(self.prepared, &carried.machine, false)
             .map_err(|wrong| format!("with no trouble: {wrong}"))?;
         if !done {
             return Err("with no trouble it is not done".to_owned());
@@ -104,7 +104,7 @@ impl Sweep<'_> {
                 let how = if power { "the power goes" } else { "it dies" };
                 let what = format!("{how} at moment {number}, {}", moment.word());
                 let machine = self.crashed(machine, power);
-                self.settled(machine.clone(), Excuse::None, &what)?;
+                self.settled(machine.clone(), false, &what)?;
                 self.count(&format!("{how} {}", moment.word()));
                 if self.one_in == 1 && self.dice.below(WHOLE_RECOVERIES) == 0 {
                     self.recoveries(machine, &what, Keeps::All)?;
@@ -127,13 +127,13 @@ impl Sweep<'_> {
                 moment.word()
             );
             let machine = self.crashed(&machine, power);
-            self.settled(machine.clone(), Excuse::None, &what)?;
+            self.settled(machine.clone(), false, &what)?;
             self.count("its recovery dies, too");
             let any = Keeps::One(self.dice.clone());
             for (number, moment, machine) in self.tape_of_recovery(machine, any) {
                 let what = format!("{what}; and the next at moment {number}, {}", moment.word());
                 let machine = self.crashed(&machine, false);
-                self.settled(machine, Excuse::None, &what)?;
+                self.settled(machine, false, &what)?;
                 self.count("its recovery dies twice in a row");
             }
         }
@@ -173,15 +173,10 @@ impl Sweep<'_> {
         let any = Keeps::One(self.dice.clone());
         let mut carried = self.run(trouble, forward, Some(any));
         let tape = kept(&mut carried.machine);
-        // What lets go of things goes on with a journal that cannot be written.
-        let letting_go = matches!(self.prepared.verb, Verb::Release | Verb::Forget);
-        let excuse = match excuse_of(trouble) {
-            Excuse::JournalUnwritten if !letting_go => Excuse::None,
-            excuse => excuse,
-        };
+        let failed = fails(trouble);
         let what = format!("{trouble:?}");
-        self.promised(&carried, trouble, excuse)?;
-        self.settled(carried.machine, excuse, &what)?;
+        self.promised(&carried, trouble, failed)?;
+        self.settled(carried.machine, failed, &what)?;
         self.count(kind);
         // And then it dies.
         let Some((number, moment, machine)) = tape.first() else {
@@ -190,7 +185,7 @@ impl Sweep<'_> {
         let power = self.dice.below(4) == 0;
         let machine = self.crashed(machine, power);
         let what = format!("{what}; then it dies at moment {number}, {}", moment.word());
-        self.settled(machine.clone(), excuse, &what)?;
+        self.settled(machine.clone(), failed, &what)?;
         self.count(&format!("{kind}, and it dies"));
         // And the recovery has the same.
         let nth = 1 + self.dice.below(8);
@@ -206,28 +201,29 @@ impl Sweep<'_> {
         let (machine, _) = recover(machine, trouble, seed, forward);
         self.settled(
             machine,
-            excuse_of(trouble),
+            fails(trouble),
             &format!("{what}; its recovery has {trouble:?}"),
         )?;
         self.count(&format!("{kind}, in a recovery too"));
         Ok(())
     }
 
-    /// Each step fails, in either order of those beside it, and the run is ended at each moment.
-    pub fn failures_at_every_moment(&mut self) -> Result<(), String> {
-        let steps = self.run(Trouble::None, true, None).steps;
-        for nth in 1..=steps {
+    /// Each step or line has the trouble, in either order of those beside it, and the run is ended at each moment, by a kill
+    /// or a power cut.
+    pub fn then_dies(&mut self, of: fn(usize) -> Trouble, power: bool) -> Result<(), String> {
+        let carried = self.run(Trouble::None, true, None);
+        for nth in 1..=carried.steps.max(carried.lines) {
             for forward in [false, true] {
-                let trouble = Trouble::Fails(nth);
+                let trouble = of(nth);
                 let mut carried = self.run(trouble, forward, Some(Keeps::All));
                 for (number, moment, machine) in kept(&mut carried.machine) {
                     let what = format!(
-                        "{trouble:?}; then it dies at moment {number}, {}",
+                        "{trouble:?}; then it ends at moment {number}, {}",
                         moment.word()
                     );
-                    let machine = self.crashed(&machine, false);
-                    self.settled(machine, Excuse::StepFailed, &what)?;
-                    self.count("a step fails, and it dies at each moment");
+                    let machine = self.crashed(&machine, power);
+                    self.settled(machine, fails(trouble), &what)?;
+                    self.count("something goes wrong, and it ends at each moment");
                 }
             }
         }
@@ -235,13 +231,13 @@ impl Sweep<'_> {
     }
 
     /// What the exit code says is so, with no recovery.
-    fn promised(&self, carried: &Carried, trouble: Trouble, excuse: Excuse) -> Result<(), String> {
+    fn promised(&self, carried: &Carried, trouble: Trouble, failed: bool) -> Result<(), String> {
         let Ok(ending) = &carried.ending else {
             return Ok(());
         };
         let code = exit(ending);
         let changes = !matches!(self.prepared.verb, Verb::Release | Verb::Forget);
-        let judged = judge(self.prepared, &carried.machine, excuse);
+        let judged = judge(self.prepared, &carried.machine, failed);
         let wrong = |wrong: String| format!("{trouble:?} ends with {code:?}, and {wrong}");
         match code {
             Exit::Done => match judged.map_err(wrong)? {
@@ -261,12 +257,12 @@ impl Sweep<'_> {
     }
 }
 
-fn excuse_of(trouble: Trouble) -> Excuse {
-    match trouble {
-        Trouble::Fails(_) | Trouble::AnswerLost(_) | Trouble::AgentDies(..) => Excuse::StepFailed,
-        Trouble::Full(_) | Trouble::SyncFails(_) => Excuse::JournalUnwritten,
-        Trouble::None | Trouble::Interrupted(_) | Trouble::Hangs(_) => Excuse::None,
-    }
+/// Whether it makes a step fail.
+fn fails(trouble: Trouble) -> bool {
+    matches!(
+        trouble,
+        Trouble::Fails(_) | Trouble::AnswerLost(_) | Trouble::AgentDies(..)
+    )
 }
 
 /// A moment of a tape.

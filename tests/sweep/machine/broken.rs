@@ -181,6 +181,55 @@ fn one_write_beside_the_data_fails() {
     one_write_fails(|cluster| cluster.place.root(), "the data's volume", 4);
 }
 
+/// A line of the journal is not written or not synced, every `step`th in turn, and after the run the power goes: what was
+/// not synced is gone.
+fn one_line_is_not_synced(step: usize) {
+    let cluster = cluster_up(On::Btrfs);
+    let mut cases = Cases::default();
+    let disk = mount_state(&cluster);
+    cluster.run(&["backup"]).exits(0);
+    let (shim, below) = (shim(&cluster), cluster.state().join("runs"));
+    let (count, fails) = (cluster.dir().join("count"), cluster.dir().join("fails"));
+    let environment: [(&str, &Path); 4] = [
+        ("LD_PRELOAD", &shim),
+        ("SHIM_BELOW", &below),
+        ("SHIM_COUNT", &count),
+        ("SHIM_FAILS", &fails),
+    ];
+    for number in (2..).step_by(step) {
+        let now = 10 + number;
+        cluster.advance(now);
+        tidy(&cluster.state());
+        tool(Command::new("sync").arg("-f").arg(cluster.state()));
+        fs::write(&count, "").unwrap();
+        fs::write(&fails, number.to_string()).unwrap();
+        let what = format!("call {number} for the journal fails, and the power goes");
+        let outcome = run_to_its_end(&mut command(&cluster, &environment, &["backup"]));
+        kill_file_system(&cluster.state());
+        unharmed(&cluster, &what, UP, &[now]);
+        tool(Command::new("umount").arg(cluster.state()));
+        mount(&["-o", "loop", disk.to_str().unwrap()], &cluster.state());
+        settled(&cluster, &what, UP, &[now]);
+        if fs::metadata(&count).unwrap().len() < number {
+            assert!(number > 10, "it writes no journal: {outcome}");
+            break;
+        }
+        ended(&outcome, &what, &SAID);
+        cases.count("backup: a line is not written or synced, and the power goes");
+    }
+}
+
+#[test]
+fn one_line_is_not_synced_and_the_power_goes() {
+    one_line_is_not_synced(3);
+}
+
+#[test]
+#[ignore = "long: the same with every line"]
+fn every_line_is_not_synced_once() {
+    one_line_is_not_synced(1);
+}
+
 #[test]
 #[ignore = "long: the same with every one"]
 fn every_write_fails_once() {
