@@ -249,6 +249,43 @@ fn what_was_discarded_is_gone_and_what_grew_has_grown() {
     tree::same(&sides.seen(&second), &new, "before it grew");
 }
 
+/// The pool still has what a volume that was made smaller had beyond its end.
+#[test]
+#[ignore = "needs a kernel with device-mapper: scripts/vm runs it"]
+fn what_shrank_is_sent_as_it_is() {
+    let sides = Sides::<Whole<Ext4>>::fresh().unwrap();
+    let (data, group) = (sides.fixture.data(), &sides.fixture.group);
+    let [first, second] = ["zeebe-snap-1", "zeebe-snap-2"].map(snap);
+    fs::write(data.join("large"), vec![7; 250 << 20]).unwrap();
+    take(&*sides.volume, &first, &label("1"));
+    sides.ship(&first);
+
+    fs::remove_file(data.join("large")).unwrap();
+    let node = group.node("data");
+    run("umount", &[&data]);
+    run("e2fsck", &[&"-fp", &node]);
+    run("resize2fs", &[&node, &"100M"]);
+    run(
+        "lvreduce",
+        &[&"-q", &"-f", &"-L", &"100m", &group.lv("data")],
+    );
+    run("mount", &[&"-o", &"noatime", &node, &data]);
+    fs::write(data.join("other"), vec![8; 5 << 20]).unwrap();
+    let new = take(&*sides.volume, &second, &label("2"));
+    let shipment = sides.shipment(&second).0;
+    let all = Shipment {
+        base: None,
+        ..shipment.clone()
+    };
+    let file = sides.fixture.site().dir().join("stream");
+    sides.stream_in(&file, &all);
+    let stream = Reader::new(File::open(&file).unwrap()).unwrap();
+    assert_eq!(stream.header().device_size, 100 << 20);
+    assert!(shipment.base.is_some());
+    sides.ship(&second);
+    tree::same(&sides.seen(&second), &new, "made smaller");
+}
+
 /// What stands at a name there and is not ours is told of, and stays.
 #[test]
 #[ignore = "needs a kernel with device-mapper: scripts/vm runs it"]
