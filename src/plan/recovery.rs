@@ -237,7 +237,8 @@ fn open_gates(debts: &Debts) -> Stage {
 
 /// The `wanted` steps of a run's first plan that have not ended. A run that only lets go of things and failed is asked for
 /// again by the person who wants it, but not because an agent died: of one that failed only what was going on elsewhere
-/// meanwhile is brought to its end, so that no half of it is left. One that did not begin owes nothing.
+/// meanwhile is brought to its end, by as many recoveries as that takes, so that no half of it is left. One that did not
+/// begin owes nothing.
 fn unfinished(entries: &[Entry], plans: &[&Plan], wanted: fn(&Step) -> bool) -> Vec<Stage> {
     let mut begun: Vec<&Step> = Vec::new();
     let mut done: Vec<&Step> = Vec::new();
@@ -249,7 +250,7 @@ fn unfinished(entries: &[Entry], plans: &[&Plan], wanted: fn(&Step) -> bool) -> 
                 begun.extend(stage.into_iter().flat_map(|stage| &stage.steps));
             }
             Entry::Done { no, .. } => done.extend(step(plans, *no)),
-            Entry::Failed { no, fault } if fault.kind != FaultKind::LinkLost => {
+            Entry::Failed { no, fault } if no.plan == 0 && fault.kind != FaultKind::LinkLost => {
                 failed.extend(step(plans, *no).filter(|step| wanted(step)));
             }
             _ => {}

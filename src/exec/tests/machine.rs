@@ -149,8 +149,6 @@ pub struct Machine {
     pub at_first: BTreeMap<NodeId, Option<u32>>,
     /// What is not ours and must be there at the end as it was.
     pub foreign: Vec<PathBuf>,
-    /// Where a step was made to fail, which is said.
-    pub failed_at: BTreeSet<NodeId>,
     /// What must never happen, and did.
     pub violations: Vec<String>,
     /// After so many more changes the agent dies.
@@ -171,7 +169,6 @@ impl Machine {
             newest_pid: 100,
             at_first: BTreeMap::new(),
             foreign: Vec::new(),
-            failed_at: BTreeSet::new(),
             violations: Vec::new(),
             fuse: None,
             tape: None,

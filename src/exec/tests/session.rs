@@ -232,7 +232,6 @@ impl World for Session {
         let Flight { no, step, .. } = machine.agent.flights.remove(index);
         let result = match self.trouble {
             Trouble::Fails(at) if at == nth => {
-                machine.failed_at.extend(step.node());
                 return Wake::Ended(no, Err(Fault::other("it failed")));
             }
             Trouble::AgentDies(at, after) if at == nth => {
