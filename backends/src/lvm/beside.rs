@@ -6,7 +6,24 @@ use super::report::Row;
 use super::{seat, tags};
 use crate::action::{Change, Stop};
 use crate::cmd::{Cmd, System};
-use crate::{Error, Result};
+use crate::name::StageName;
+use crate::{Error, Kept, Label, Result};
+
+/// The data is told what it is once it is kept as `stage`.
+pub fn mark_live(origin: &Origin, stage: &StageName, label: &Label) -> Cmd {
+    let tags = tags::of_kept(&origin.lineage, stage.as_str(), label);
+    let cmd = tags::each(Cmd::new("lvchange"), "--addtag", &tags);
+    cmd.arg(origin.lv(&origin.name))
+}
+
+/// What is kept is staged as `stage`.
+#[derive(Debug)]
+pub struct Take {
+    pub origin: Origin,
+    pub kept: Kept,
+    pub stage: StageName,
+    pub label: Label,
+}
 
 /// What is staged or kept under `stage` goes, and what is written of it.
 #[derive(Debug)]
@@ -28,6 +45,37 @@ pub struct PutBack {
     pub origin: Origin,
     pub kept: String,
     pub stage: String,
+}
+
+impl Take {
+    fn mark(&self) -> Cmd {
+        mark_live(&self.origin, &self.stage, &self.label)
+    }
+
+    fn rename(&self, from: &str) -> Cmd {
+        let to = self.origin.name_of(self.stage.as_str());
+        seat::rename(&self.origin.vg, from, &to)
+    }
+}
+
+impl Change for Take {
+    fn perform(&self, sys: &dyn System, _: Stop<'_>) -> Result<()> {
+        let Take { origin, kept, .. } = self;
+        let report = origin.report(sys)?;
+        let is_it = |row: &&Row| origin.has(row) && row.uuid == kept.identity;
+        let found = report.rows.iter().find(is_it);
+        let row = found.ok_or_else(|| Error::State(format!("{} is gone", kept.path.display())))?;
+        sys.run(&self.mark())?;
+        if row.name != origin.name_of(self.stage.as_str()) {
+            sys.run(&self.rename(&row.name))?;
+        }
+        Ok(())
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let from = self.origin.name_of(self.kept.name.as_str());
+        vec![self.mark().to_string(), self.rename(&from).to_string()]
+    }
 }
 
 impl Change for Discard {
@@ -121,7 +169,7 @@ fn untag(origin: &Origin, row: &Row, about: &[String]) -> Cmd {
 
 /// It is not known here what else the tags say.
 fn untag_line(origin: &Origin, stage: &str) -> Vec<String> {
-    let first = tags::of_kept(&origin.lineage, stage, &crate::Label::new());
+    let first = tags::of_kept(&origin.lineage, stage, &Label::new());
     let cmd = tags::each(Cmd::new("lvchange"), "--deltag", &first[1..]);
     let cmd = cmd.arg(origin.lv(&origin.name));
     vec![format!("{cmd}   # and whatever else is written of it")]

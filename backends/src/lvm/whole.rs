@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::beside::{Discard, Forget, PutBack};
+use super::beside::{Discard, Forget, PutBack, Take, mark_live};
 use super::origin::Origin;
-use super::seat::{self, Seat};
+use super::seat::Seat;
 use super::stream::{Side, sends};
 use super::{Detail, id, tags};
 use crate::action::Action;
@@ -56,13 +56,6 @@ impl Whole {
     fn rename(&self, stage: &StageName, to: To) -> Vec<Action> {
         let renaming = self.renaming(stage);
         vec![Action::Change(Arc::new(Rename { renaming, to }))]
-    }
-
-    /// The volume that is the data now is told what it is once it is kept.
-    fn mark_live(&self, stage: &StageName, label: &Label) -> Action {
-        let tags = tags::of_kept(&self.origin.lineage, stage.as_str(), label);
-        let cmd = tags::each(Cmd::new("lvchange"), "--addtag", &tags);
-        Action::Run(cmd.arg(self.origin.lv(&self.origin.name)))
     }
 
     fn side(&self) -> Side {
@@ -218,7 +211,10 @@ impl Rollback for Whole {
         let tags = tags::of_staged(&origin.lineage, stage.as_str(), &from.identity);
         let cmd = tags::each(cmd, "--addtag", &tags);
         let cmd = cmd.arg(origin.lv(&origin.name_of(from.name.as_str())));
-        vec![self.mark_live(stage, label), Action::Run(cmd)]
+        vec![
+            Action::Run(mark_live(origin, stage, label)),
+            Action::Run(cmd),
+        ]
     }
 
     fn staged(&self, _: &StageName) -> Option<PathBuf> {
@@ -279,9 +275,12 @@ impl Rollback for Whole {
     }
 
     fn take_kept(&self, kept: &Kept, stage: &StageName, label: &Label) -> Vec<Action> {
-        let [from, to] = [&kept.name, stage].map(|name| self.origin.name_of(name.as_str()));
-        let rename = seat::rename(&self.origin.vg, &from, &to);
-        vec![self.mark_live(stage, label), Action::Run(rename)]
+        vec![Action::Change(Arc::new(Take {
+            origin: self.origin.clone(),
+            kept: kept.clone(),
+            stage: stage.clone(),
+            label: label.clone(),
+        }))]
     }
 
     fn put_back(&self, kept: &StageName, stage: &StageName) -> Vec<Action> {
