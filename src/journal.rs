@@ -72,9 +72,15 @@ pub fn plans(entries: &[Entry]) -> Vec<&Plan> {
     entries.iter().filter_map(plan).collect()
 }
 
+/// The steps of a stage of a plan.
+pub fn steps<'a>(plans: &[&'a Plan], plan: usize, stage: usize) -> &'a [Step] {
+    let stage = plans.get(plan).and_then(|plan| plan.stages.get(stage));
+    stage.map_or(&[], |stage| &stage.steps)
+}
+
 /// The step at `no`.
 pub fn step<'a>(plans: &[&'a Plan], no: StepNo) -> Option<&'a Step> {
-    plans.get(no.plan)?.stages.get(no.stage)?.steps.get(no.step)
+    steps(plans, no.plan, no.stage).get(no.step)
 }
 
 /// All that is done, in order, over all plans.

@@ -12,7 +12,7 @@ use super::configs::ConfigSwap;
 use super::{Aim, OnFailure, Plan, Stage, Staged, Step};
 use crate::agent::protocol::FaultKind;
 use crate::id::{NodeId, SetId};
-use crate::journal::{Entry, StepNo, plans, step};
+use crate::journal::{Entry, StepNo, plans, step, steps};
 use crate::service::Instance;
 
 /// How far a run has come.
@@ -245,10 +245,7 @@ fn unfinished(entries: &[Entry], plans: &[&Plan], wanted: fn(&Step) -> bool) -> 
     let mut failed: Vec<&Step> = Vec::new();
     for entry in entries {
         match entry {
-            Entry::Begun { plan, stage, .. } => {
-                let stage = plans.get(*plan).and_then(|plan| plan.stages.get(*stage));
-                begun.extend(stage.into_iter().flat_map(|stage| &stage.steps));
-            }
+            Entry::Begun { plan, stage, .. } => begun.extend(steps(plans, *plan, *stage)),
             Entry::Done { no, .. } => done.extend(step(plans, *no)),
             Entry::Failed { no, fault } if no.plan == 0 && fault.kind != FaultKind::LinkLost => {
                 failed.extend(step(plans, *no).filter(|step| wanted(step)));
@@ -283,14 +280,9 @@ fn debts(entries: &[Entry], plans: &[&Plan]) -> Debts {
     for entry in entries {
         match entry {
             Entry::Begun { plan, stage, .. } => {
-                for step in plans
-                    .get(*plan)
-                    .and_then(|plan| plan.stages.get(*stage))
-                    .into_iter()
-                    .flat_map(|stage| &stage.steps)
-                {
-                    debts.begin(step);
-                }
+                steps(plans, *plan, *stage)
+                    .iter()
+                    .for_each(|step| debts.begin(step));
             }
             Entry::Done { no, .. } => {
                 if let Some(step) = step(plans, *no) {

@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use super::invariants::foreign_now;
 use super::layout::{Layout, Spec, foreign};
 use super::machine::Keeps;
-use super::session::{Dice, Trouble};
+use super::session::Trouble;
 use super::sweep::{Counts, Sweep, kept, sweep};
 use super::tree::Thing;
 use super::verbs::{Verb, prepare, recover};
@@ -23,15 +23,18 @@ use crate::report::ending::exit;
 const LAYOUTS: u32 = 4;
 const ONE_IN: usize = 4;
 
-/// One broker of each kind, and all that differs among them.
-fn fixed() -> Vec<Layout> {
-    let spec = |lies, systemd, up, config| Spec {
+fn spec(lies: Lies, systemd: bool, up: bool, config: bool) -> Spec {
+    Spec {
         lies,
         systemd,
         up,
         config,
         moves: false,
-    };
+    }
+}
+
+/// One broker of each kind, and all that differs among them.
+fn fixed() -> Vec<Layout> {
     let all = vec![
         spec(Lies::Nested, true, true, true),
         spec(Lies::Shared, false, true, false),
@@ -118,12 +121,7 @@ fn a_snapshot_of_somebody_else_under_the_name_of_a_set_is_left() {
         }
         assert!(!taken.is_empty());
         prepared.before.foreign.extend(taken);
-        let mut sweep = Sweep {
-            prepared: &prepared,
-            dice: Dice(1),
-            counts: Counts::new(),
-            one_in: 1,
-        };
+        let mut sweep = Sweep::new(&prepared, 1, 1);
         let mut carried = sweep.run(Trouble::None, true, Some(Keeps::All));
         let code = carried.ending.as_ref().map(exit).ok();
         assert_eq!(code, Some(Exit::Failed));
@@ -184,73 +182,42 @@ fn whatever_happens_to_a_forget_no_half_is_taken_for_a_whole() {
     sweep_all(Verb::Forget);
 }
 
+/// Each step or line of a verb has the trouble, and the run is ended at each moment.
+fn trouble_and_death(verb: Verb, layout: &Layout, of: fn(usize) -> Trouble, power: bool) {
+    let prepared = prepare(layout, verb);
+    let mut sweep = Sweep::new(&prepared, 1, 1);
+    if let Err(wrong) = sweep.then_dies(of, power) {
+        panic!("{}: {wrong}\n{layout:#?}", verb.word());
+    }
+    told(&sweep.counts);
+}
+
 /// A forget and a release that fail at one broker are asked for again, but what went on at another when the program died
 /// is not left in halves.
 #[test]
 fn what_fails_at_one_broker_and_dies_leaves_no_half_at_another() {
-    let spec = |lies, up, config| Spec {
-        lies,
-        systemd: false,
-        up,
-        config,
-        moves: false,
-    };
-    let beside = |lies| Layout {
-        brokers: vec![
-            spec(Lies::Nested, true, true),
-            spec(lies, false, false),
-            spec(Lies::Nested, true, false),
-        ],
-        seed: 1,
-    };
-    let mut counts = Counts::new();
     for verb in [Verb::Forget, Verb::Release] {
-        for layout in [beside(Lies::Folder), beside(Lies::Mount)] {
-            let prepared = prepare(&layout, verb);
-            let mut sweep = Sweep {
-                prepared: &prepared,
-                dice: Dice(1),
-                counts,
-                one_in: 1,
-            };
-            if let Err(wrong) = sweep.then_dies(Trouble::Fails, false) {
-                panic!("{}: {wrong}\n{layout:#?}", verb.word());
-            }
-            counts = sweep.counts;
+        for lies in [Lies::Folder, Lies::Mount] {
+            let brokers = vec![
+                spec(Lies::Nested, false, true, true),
+                spec(lies, false, false, false),
+                spec(Lies::Nested, false, true, false),
+            ];
+            trouble_and_death(verb, &Layout { brokers, seed: 1 }, Trouble::Fails, false);
         }
     }
-    told(&counts);
 }
 
 /// What was not synced is gone when the power goes: nothing is done of which the journal would not tell.
 #[test]
 fn where_a_line_cannot_be_synced_and_the_power_goes_nothing_is_lost() {
-    let broker = Spec {
-        lies: Lies::Folder,
-        systemd: false,
-        up: true,
-        config: true,
-        moves: false,
-    };
     let layout = Layout {
-        brokers: vec![broker],
+        brokers: vec![spec(Lies::Folder, false, true, true)],
         seed: 1,
     };
-    let mut counts = Counts::new();
     for verb in Verb::ALL {
-        let prepared = prepare(&layout, verb);
-        let mut sweep = Sweep {
-            prepared: &prepared,
-            dice: Dice(1),
-            counts,
-            one_in: 1,
-        };
-        if let Err(wrong) = sweep.then_dies(Trouble::SyncFails, true) {
-            panic!("{}: {wrong}\n{layout:#?}", verb.word());
-        }
-        counts = sweep.counts;
+        trouble_and_death(verb, &layout, Trouble::SyncFails, true);
     }
-    told(&counts);
 }
 
 #[test]
@@ -260,12 +227,7 @@ fn a_window_that_grows_too_long_is_given_up() {
     let snapshot = steps
         .position(|step| matches!(step, Step::Snapshot { .. }))
         .unwrap();
-    let mut sweep = Sweep {
-        prepared: &prepared,
-        dice: Dice(1),
-        counts: Counts::new(),
-        one_in: 1,
-    };
+    let mut sweep = Sweep::new(&prepared, 1, 1);
     let carried = sweep.run(Trouble::Hangs(snapshot + 1), true, None);
     let ending = carried.ending.unwrap();
     assert!(

@@ -30,7 +30,16 @@ pub struct Sweep<'a> {
     pub one_in: usize,
 }
 
-impl Sweep<'_> {
+impl<'a> Sweep<'a> {
+    pub fn new(prepared: &'a Prepared, seed: u64, one_in: usize) -> Sweep<'a> {
+        Sweep {
+            prepared,
+            dice: Dice(seed),
+            counts: Counts::new(),
+            one_in,
+        }
+    }
+
     /// Whether this one is left out.
     fn skips(&mut self) -> bool {
         self.dice.below(self.one_in) != 0
@@ -297,12 +306,7 @@ pub fn sweep(
         ..layout.clone()
     };
     let prepared = prepare(layout, verb);
-    let mut sweep = Sweep {
-        prepared: &prepared,
-        dice: Dice(layout.seed),
-        counts: Counts::new(),
-        one_in,
-    };
+    let mut sweep = Sweep::new(&prepared, layout.seed, one_in);
     let forward = sweep.dice.toss();
     sweep.crashes(forward)?;
     sweep.troubles()?;

@@ -34,6 +34,12 @@ fn mount_state(cluster: &Cluster) -> PathBuf {
     disk
 }
 
+/// What is left of it when its file system was killed.
+fn mount_state_again(cluster: &Cluster, disk: &Path) {
+    tool(Command::new("umount").arg(cluster.state()));
+    mount(&["-o", "loop", disk.to_str().unwrap()], &cluster.state());
+}
+
 fn the_disk_of_the_state_dies(backups: &[usize], restores: &[usize]) {
     let cluster = cluster_up(On::Btrfs);
     let mut cases = Cases::default();
@@ -64,8 +70,7 @@ fn the_disk_of_the_state_dies(backups: &[usize], restores: &[usize]) {
             ended(&outcome, &what, &SAID);
         }
         unharmed(&cluster, &what, UP, times);
-        tool(Command::new("umount").arg(cluster.state()));
-        mount(&["-o", "loop", disk.to_str().unwrap()], &cluster.state());
+        mount_state_again(&cluster, &disk);
         settled(&cluster, &what, UP, times);
         cases.count(&format!("{}: the disk of the state folder dies", words[0]));
     }
@@ -121,20 +126,46 @@ pub fn run_to_its_end(command: &mut Command) -> Outcome {
     }
 }
 
+/// The writes and syncs below a folder, of which one fails.
+struct Calls<'a> {
+    cluster: &'a Cluster,
+    shim: PathBuf,
+    below: PathBuf,
+}
+
+impl Calls<'_> {
+    fn below(cluster: &Cluster, below: PathBuf) -> Calls<'_> {
+        let shim = shim(cluster);
+        Calls {
+            cluster,
+            shim,
+            below,
+        }
+    }
+
+    /// Runs the program, whose call of that number fails; how it ended, and how many calls it made.
+    fn run(&self, number: usize, words: &[&str]) -> (Outcome, usize) {
+        let [count, fails] = ["count", "fails"].map(|name| self.cluster.dir().join(name));
+        fs::write(&count, "").unwrap();
+        fs::write(&fails, number.to_string()).unwrap();
+        let environment: [(&str, &Path); 4] = [
+            ("LD_PRELOAD", &self.shim),
+            ("SHIM_BELOW", &self.below),
+            ("SHIM_COUNT", &count),
+            ("SHIM_FAILS", &fails),
+        ];
+        let outcome = run_to_its_end(&mut command(self.cluster, &environment, words));
+        (outcome, fs::metadata(&count).unwrap().len() as usize)
+    }
+}
+
 /// Writes and syncs below `below` that a verb makes are counted, and then one after the other fails: every `step`th.
 fn one_write_fails(below: fn(&Cluster) -> PathBuf, place: &str, most: usize) {
     let cluster = cluster_up(On::Btrfs);
     let mut cases = Cases::default();
     cluster.run(&["backup"]).exits(0);
     let set = newest(&cluster);
-    let (shim, below) = (shim(&cluster), below(&cluster));
-    let (count, fails) = (cluster.dir().join("count"), cluster.dir().join("fails"));
-    let environment: [(&str, &Path); 4] = [
-        ("LD_PRELOAD", &shim),
-        ("SHIM_BELOW", &below),
-        ("SHIM_COUNT", &count),
-        ("SHIM_FAILS", &fails),
-    ];
+    let calls = Calls::below(&cluster, below(&cluster));
     let verbs: [&[&str]; 2] = [&["backup"], &["restore", &set, "--yes"]];
     let mut now = 10;
     for words in verbs {
@@ -142,21 +173,19 @@ fn one_write_fails(below: fn(&Cluster) -> PathBuf, place: &str, most: usize) {
             now += 1;
             cluster.advance(now);
             tidy(&cluster.state());
-            fs::write(&count, "").unwrap();
-            fs::write(&fails, number.to_string()).unwrap();
             let times: &[u64] = if words[0] == "backup" {
                 &[now]
             } else {
                 &[now, 1]
             };
             let what = format!("{words:?}, call {number} below {place} fails");
-            let outcome = run_to_its_end(&mut command(&cluster, &environment, words));
+            let (outcome, calls) = calls.run(number, words);
             if number > 0 {
                 ended(&outcome, &what, &SAID);
             }
             unharmed(&cluster, &what, UP, times);
             settled(&cluster, &what, UP, times);
-            fs::metadata(&count).unwrap().len() as usize
+            calls
         };
         let all = with(0);
         assert!(all > 0, "{words:?} writes nothing below {place}");
@@ -188,29 +217,19 @@ fn one_line_is_not_synced(step: usize) {
     let mut cases = Cases::default();
     let disk = mount_state(&cluster);
     cluster.run(&["backup"]).exits(0);
-    let (shim, below) = (shim(&cluster), cluster.state().join("runs"));
-    let (count, fails) = (cluster.dir().join("count"), cluster.dir().join("fails"));
-    let environment: [(&str, &Path); 4] = [
-        ("LD_PRELOAD", &shim),
-        ("SHIM_BELOW", &below),
-        ("SHIM_COUNT", &count),
-        ("SHIM_FAILS", &fails),
-    ];
+    let calls = Calls::below(&cluster, cluster.state().join("runs"));
     for number in (2..).step_by(step) {
-        let now = 10 + number;
+        let now = 10 + number as u64;
         cluster.advance(now);
         tidy(&cluster.state());
         tool(Command::new("sync").arg("-f").arg(cluster.state()));
-        fs::write(&count, "").unwrap();
-        fs::write(&fails, number.to_string()).unwrap();
         let what = format!("call {number} for the journal fails, and the power goes");
-        let outcome = run_to_its_end(&mut command(&cluster, &environment, &["backup"]));
+        let (outcome, calls) = calls.run(number, &["backup"]);
         kill_file_system(&cluster.state());
         unharmed(&cluster, &what, UP, &[now]);
-        tool(Command::new("umount").arg(cluster.state()));
-        mount(&["-o", "loop", disk.to_str().unwrap()], &cluster.state());
+        mount_state_again(&cluster, &disk);
         settled(&cluster, &what, UP, &[now]);
-        if fs::metadata(&count).unwrap().len() < number {
+        if calls < number {
             assert!(number > 10, "it writes no journal: {outcome}");
             break;
         }

@@ -142,15 +142,21 @@ fn settled(cluster: &Cluster, what: &str, up: [bool; BROKERS], times: &[Generati
 
 /// Waits until the run has written so many lines more than `before`; whether it did before it ended.
 fn wait_for_line(cluster: &Cluster, run: &mut Run, before: usize, line: usize) -> bool {
+    let what = format!("line {line} to be written");
+    wait_while_it_runs(run, &what, || lines(&cluster.state()) >= before + line)
+}
+
+/// Waits until it is `so`; whether it was before the run ended.
+fn wait_while_it_runs(run: &mut Run, what: &str, so: impl Fn() -> bool) -> bool {
     let begun = Instant::now();
     loop {
-        if lines(&cluster.state()) >= before + line {
+        if so() {
             return true;
         }
         if run.has_ended() {
             return false;
         }
-        assert!(begun.elapsed() < LONG, "no line {line} is written");
+        assert!(begun.elapsed() < LONG, "gave up waiting for {what}");
         thread::sleep(Duration::from_millis(1));
     }
 }

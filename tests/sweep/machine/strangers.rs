@@ -2,12 +2,9 @@
 
 use std::fs;
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use super::{Cases, UP, cluster_up, newest, settled, unharmed};
+use super::{Cases, UP, cluster_up, newest, settled, unharmed, wait_while_it_runs};
 use crate::case::On;
-use crate::cluster::LONG;
 use crate::killing::{Who, journals, kill};
 use crate::rig::tool;
 
@@ -95,17 +92,15 @@ fn where_one_is_left_and_the_program_dies_no_half_is_left_of_another() {
     let name = large.file_name().unwrap().to_str().unwrap();
     let half = large.with_file_name(format!(".{name}.partial"));
     let mut run = cluster.begin(&["forget", &set, "--yes"]);
-    let begun = Instant::now();
     let is_refused = |path| {
         fs::read_to_string(path)
             .unwrap()
             .contains(r#""entry":"failed""#)
     };
-    while !half.exists() || !journals(&cluster.state()).into_iter().any(is_refused) {
-        let goes_on = !run.has_ended() && begun.elapsed() < LONG;
-        assert!(goes_on, "nothing is refused, or nothing is half removed");
-        thread::sleep(Duration::from_millis(1));
-    }
+    let was_both = wait_while_it_runs(&mut run, "one to be refused and one half removed", || {
+        half.exists() && journals(&cluster.state()).into_iter().any(is_refused)
+    });
+    assert!(was_both, "nothing was refused, or nothing half removed");
     kill(run.pid(), Who::Both);
     run.finish();
     cluster.wait_for_silence();

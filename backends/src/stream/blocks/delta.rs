@@ -97,11 +97,11 @@ impl Chunks {
         let (offset, length) = bytes(begin)
             .zip(bytes(length))
             .ok_or_else(|| wrong(self.cmd, "", "a range of chunks"))?;
-        let last = self.extents.last().map_or(0, |it| it.offset + it.length);
         // What a device that was made smaller still has beyond its end is no part of it.
         if offset >= self.device_size {
             return Ok(());
         }
+        let last = self.extents.last().map_or(0, |it| it.offset + it.length);
         // The last chunk may be larger than what is left of the device.
         let end = offset
             .checked_add(length)
