@@ -218,7 +218,7 @@ impl<'a> Sweep<'a> {
     }
 
     /// Each step or line has the trouble, in either order of those beside it, and the run is ended at each moment, by a kill
-    /// or a power cut.
+    /// or a power cut. Then the first of its recovery has it, too.
     pub fn then_dies(&mut self, of: fn(usize) -> Trouble, power: bool) -> Result<(), String> {
         let carried = self.run(Trouble::None, true, None);
         for nth in 1..=carried.steps.max(carried.lines) {
@@ -231,8 +231,12 @@ impl<'a> Sweep<'a> {
                         moment.word()
                     );
                     let machine = self.crashed(&machine, power);
-                    self.settled(machine, fails(trouble), &what)?;
+                    self.settled(machine.clone(), fails(trouble), &what)?;
                     self.count("something goes wrong, and it ends at each moment");
+                    let (machine, _) = recover(machine, of(1), self.seed(), forward);
+                    let what = format!("{what}; its recovery has {:?}", of(1));
+                    self.settled(machine, fails(trouble), &what)?;
+                    self.count("something goes wrong, it ends, and its recovery fails");
                 }
             }
         }
